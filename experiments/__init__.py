@@ -1,1 +1,1 @@
-"""What did we measure? One question a file, its results beside it."""
+"""Experiments: each file answers one question, with its results in results/ (see README.md)."""

@@ -1,31 +1,34 @@
-"""How fast and how lean is our training loop beside timm's?
+"""How fast is the training loop compared with timm's, and how much memory does it use?
 
-Trains EfficientNet-B0 (224 px and 64 px) and the proxy-size network (32 px; --network FILE, else
-the searched one of experiments.proxy_network) for the same steps by
-`train.loop.optimizer_step` and by timm: create_model (or the equal network by timm's builder),
-create_optimizer_v2, ModelEmaV3 and the step of timm's train.py. Both get the `efficientnet`
-recipe: RMSProp as in TensorFlow, label smoothing 0.1, dropout and stochastic depth 0.2, moving
-average (--no-ema: neither); both networks are checked to be equal first.
+Trains EfficientNet-B0 (at 224 px and 64 px) and the proxy network (at 32 px; --network FILE, by
+default the network found by experiments.proxy_network) for the same number of steps with
+`train.loop.optimizer_step` ("ours") and with timm: create_model (or the equal network made by
+timm's builder), create_optimizer_v2, ModelEmaV3 and the step of timm's train.py. Both sides use the
+recipe `efficientnet`: RMSProp as in TensorFlow, label smoothing 0.1, dropout and stochastic depth
+0.2, and a moving average of the weights (neither side has it with --no-ema). Before the measurement
+the two networks are checked to be equal.
 
-Every setting of memory format, precision and foreach or not (--compile: torch.compile too) is
-timed in one process, in rounds of a few steps each, every other round in reverse order. A ratio is
-timm's seconds over ours within a round, so that what else the machine does hits both; what is
-reported is the median of the rounds' ratios and their quartiles. Each side's best setting is the
-one with the least median time; timm_default is the best that timm does without channels_last.
-  step        the step alone, on batches that are ready in the network's memory format.
-  with_data   step and data: uint8 images in memory, shifted crop, flip, normalised; ours in
-              batches, timm's by torchvision's transforms one by one in a DataLoader (on a CPU in
-              this process, on a GPU in --workers others, which work ahead of the rounds).
-  parts       milliseconds of data, forward, optimizer, average; the rest of a step is called
-              backward: it holds the loss. Measured apart, as a GPU must wait between parts.
-  memory      of each side alone in a process, at its best setting and equal batch: on a CPU the
-              peak of the resident set over that before the first step, of three steps, median of
-              --memory-runs processes, with MALLOC_MMAP_THRESHOLD_=65536 (else glibc keeps what
-              is freed, and 15% either way is chance); on a GPU torch.cuda.max_memory_allocated.
-On a CPU bfloat16 is slower, 2 to 4 times for depthwise networks; it joins two rounds only.
+All settings of memory format, precision and foreach (and torch.compile, with --compile) are timed
+in one process, in rounds of a few steps each; every other round runs in reverse order. A ratio is
+timm's seconds divided by ours within a round, so that other load on the machine affects both sides.
+The result holds the median and the quartiles of these ratios. The best setting of a side has the
+smallest median time; timm_default is timm's best setting without channels_last.
+  step        the training step alone, on batches that are already in the network's memory format.
+  with_data   step and data: uint8 images in memory, shifted crop, flip, normalisation. Ours works
+              on batches; timm applies torchvision's transforms to one image at a time in a
+              DataLoader (on a CPU in this process, on a GPU in --workers processes that prefetch).
+  parts       milliseconds of data, forward, optimizer and average. The rest of a step is called
+              backward and includes the loss. Measured separately, because a GPU must be
+              synchronised between the parts.
+  memory      peak memory of each side in a process of its own, at its best setting and with equal
+              batches. On a CPU: the peak resident set of three steps minus the resident set before
+              the first step, median over --memory-runs processes, with
+              MALLOC_MMAP_THRESHOLD_=65536 (without it glibc keeps freed memory, and results vary by
+              15%). On a GPU: torch.cuda.max_memory_allocated.
+On a CPU bfloat16 is slower (2 to 4 times for depthwise networks) and is timed in two rounds only.
 
-Expected: images a second at least 1.0 times timm's best and 1.5 times timm's without
-channels_last; peak memory at most 1.0 of timm's.
+Expected: images/s at least 1.0 times those of timm's best setting and 1.5 times those of timm
+without channels_last; peak memory at most 1.0 times timm's.
 Time: 4 minutes on 2 idle cores.
 
     python -m experiments.bench_training [--device cuda] [--cases b0-224 b0-64 proxy-32]
@@ -70,7 +73,7 @@ SLOW_ROUNDS = 2
 
 
 def settings_to_try(device: str, *, compiled: bool, quick: bool) -> list[Setting]:
-    """All settings of both sides, in the order of a round."""
+    """Return all settings of both sides, in the order of a round."""
     found = [Setting("ours"), Setting("timm"), Setting("timm", channels_last=False)]
     if not quick:
         found += [Setting("ours", channels_last=False), Setting("timm", foreach=True)]
@@ -86,9 +89,10 @@ def settings_to_try(device: str, *, compiled: bool, quick: bool) -> list[Setting
 def rounds_of(
     tasks: Mapping[Setting, Callable[[], float]], rounds: int, *, slow: int
 ) -> dict[Setting, list[float]]:
-    """What each task returns round by round, every other round in reverse; slow ones leave early.
+    """Return the results of each task, one for each round.
 
-    The first round warms up and is thrown away.
+    Every other round runs in reverse order. The first round is a warm-up and is dropped. After
+    `slow` rounds only tasks in float32 continue.
     """
     found: dict[Setting, list[float]] = {setting: [] for setting in tasks}
     for number in range(rounds + 1):
@@ -100,7 +104,7 @@ def rounds_of(
 
 
 def quartiles(values: list[float], digits: int = 3) -> dict[str, Any]:
-    """Median and quartiles."""
+    """Return the median and the quartiles of some values, with the number of values."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return {
         "median": round(float(middle), digits),
@@ -110,12 +114,12 @@ def quartiles(values: list[float], digits: int = 3) -> dict[str, Any]:
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict[str, Any]:
-    """Of images a second: timm's time over ours, round by round."""
+    """Return the ratio of images/s, ours over timm's, with quartiles over the rounds."""
     return quartiles([b / a for a, b in zip(ours, theirs, strict=False)])
 
 
 def time_case(case: Case, arguments: Options) -> dict[str, Any]:
-    """Everything about a case but its memory."""
+    """Return all figures of a case except its memory."""
     checked = check_twins(case.architecture, name=case.timm_name)
     settings = settings_to_try(case.device, compiled=arguments.compile, quick=arguments.quick)
     sides = {setting: Side(case, setting) for setting in settings}
@@ -173,7 +177,10 @@ def _row(case: Case, setting: Setting, seconds: list[float]) -> dict[str, Any]:
 
 
 def peak_memory(case: Case, setting: Setting, steps: int = 3) -> float:
-    """Megabytes (1e6 bytes) at the peak of the first steps; in a process that does nothing else."""
+    """Return the peak memory of the first steps in MB (1e6 bytes).
+
+    The process must not have trained anything before.
+    """
     side = Side(case, setting)
     batches = side.ready()
     if side.device.type == "cuda":
@@ -182,7 +189,7 @@ def peak_memory(case: Case, setting: Setting, steps: int = 3) -> float:
         return torch.cuda.max_memory_allocated(side.device) / 1e6
 
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak
     side.seconds(batches, steps)
     return (_status("VmHWM") - before) / 1e6
 
@@ -195,13 +202,13 @@ def _status(name: str) -> int:
 
 
 def memory_of(chosen: dict[str, Any], case: str, arguments: Options) -> dict[str, Any]:
-    """Peak megabytes of both sides and their ratio, ours over timm's."""
+    """Return the peak memory of both sides in MB, and the ratio of ours to timm's."""
     peaks: dict[str, list[float]] = {side: [] for side in chosen}
     for side in list(chosen) * arguments.memory_runs:
         command = [sys.executable, "-m", "experiments.bench_training", *arguments.given]
         child = json.dumps({"case": case, "setting": chosen[side]})
-        # every tensor a mapping of its own: what is freed leaves the resident set at once, which
-        # otherwise depends more on the order of allocations than on their sum
+        # With this threshold every tensor has its own mapping, and freed memory leaves the resident
+        # set at once; otherwise the peak depends mostly on the order of allocations.
         tidy = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
         run = subprocess.run([*command, "--child", child], capture_output=True, text=True, env=tidy)
         if run.returncode:
@@ -217,7 +224,7 @@ def memory_of(chosen: dict[str, Any], case: str, arguments: Options) -> dict[str
 
 
 def case_named(name: str, arguments: Options) -> Case:
-    """The case of that name on the given device."""
+    """Return the case of that name on the given device."""
     index, device = CASES.index(name), pick_device(arguments.device).type
     b0 = zoo("efficientnet_b0")
     architecture, timm_name = proxy_network(arguments.network, 10), ""
@@ -244,15 +251,21 @@ def _arguments(texts: list[str] | None) -> Options:
     parser = experiment_arguments(__doc__)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    parser.add_argument("--network", help="JSON of the proxy-size network")
-    parser.add_argument("--batch", type=int, default=0, help="images a step, in every case")
+    parser.add_argument("--network", help="JSON file of the proxy network")
+    parser.add_argument("--batch", type=int, default=0, help="images of a step, in every case")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--memory-runs", type=int, default=1, help="processes a side; 0: none")
-    parser.add_argument("--workers", type=int, default=8, help="of timm's loader, on a GPU")
+    parser.add_argument(
+        "--memory-runs", type=int, default=1, help="processes of each side; 0: none"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=8, help="processes of timm's loader, on a GPU"
+    )
     parser.add_argument("--compile", action="store_true", help="try torch.compile (minutes)")
     parser.add_argument("--no-ema", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="whether it runs, nothing more")
-    parser.add_argument("--out", help="result file; experiments/results/bench_training.json")
+    parser.add_argument("--quick", action="store_true", help="only check that it runs")
+    parser.add_argument(
+        "--out", help="result file (default experiments/results/bench_training.json)"
+    )
     parser.add_argument("--child", help=HIDDEN)
     arguments = parser.parse_args(texts)
     arguments.given = sys.argv[1:] if texts is None else texts
@@ -264,7 +277,7 @@ def _arguments(texts: list[str] | None) -> Options:
 
 
 def bench(texts: list[str] | None = None) -> None:
-    """The command: measure, write the result file, print it."""
+    """Run the command: measure, write the result file, print it."""
     arguments = _arguments(texts)
     if arguments.child:
         task = json.loads(arguments.child)

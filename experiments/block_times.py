@@ -1,16 +1,16 @@
-"""Does the sum of measured block times predict whole networks?
+"""Does the sum of measured block times predict the time of a whole network?
 
-Measures a table of block times (`nas.block_times`) and, in the same rounds, 40 random networks
-that the table is not made from and the line from sums to networks is not fitted to:
+Measures a table of block times (`nas.block_times`) and, in the same rounds, 40 random networks.
+These test networks are used neither for the table nor for the line that maps sums to networks.
   latency    one forward pass of one image, EfficientNet space at 224 px.
-  step_time  one training step of 32 images, the space's small form: 32 px, ten classes, half width.
-Both on one thread, by its own processor time; each number is the lower quartile of its runs. FLOPs,
-scaled by the test networks' own median, stand beside as what would be known without a table.
+  step_time  one training step of 32 images; the space's small form: 32 px, ten classes, half width.
+Both are processor times of one thread; each number is the lower quartile of its runs. As a baseline
+without a table, times are also predicted from FLOPs, scaled by the median of the test networks.
 
-Expected: median error under 7%, Kendall tau at least 0.9, for both.
-Each kind is written when it is done; other kinds in the file stay as they are.
-Time: 14 minutes on an idle core; several times that beside other work. With half the rounds a
-noisy neighbour is seen: the training step's error was 4.3% then, tau .87.
+Expected: median error below 7% and Kendall tau of at least 0.9 for both.
+Each kind is written when it ends; other kinds in the result file are kept.
+Time: 14 minutes on an idle core, several times as long on a busy machine. With half the rounds
+other load shows in the results: the error of the training step was then 4.3%, tau .87.
 
     python -m experiments.block_times [--kinds latency step_time] [--rounds 24]
 """
@@ -50,7 +50,7 @@ TESTS, CALIBRATION = 40, 8
 
 
 def one_case(kind: str, rounds: int, seed: int) -> dict[str, Any]:
-    """A table and how well it predicts."""
+    """Measure a table, and return how well it predicts."""
     form, setting = CASES[kind]
     the_space: SearchSpace = space("efficientnet", **form)
     plan = MeasuringPlan(rounds=rounds, calibration=CALIBRATION, tests=TESTS, seed=seed)
@@ -72,13 +72,13 @@ def one_case(kind: str, rounds: int, seed: int) -> dict[str, Any]:
 
 
 def _flops(the_space: SearchSpace, seed: int) -> np.ndarray:
-    """FLOPs of the test networks that `measure` draws by that seed."""
+    """Return the FLOPs of the test networks that `measure` draws with that seed."""
     _, wholes = drawn(the_space, CALIBRATION + TESTS, seed)
     return the_space.costs(wholes[CALIBRATION:]).flops.astype(np.float64)
 
 
 def draw(path: Path, cases: dict[str, dict[str, Any]]) -> None:
-    """Measured against predicted, a panel for each case."""
+    """Draw measured against predicted times, one panel for each case."""
     figure = new_figure(5 * len(cases), 4.6, layout="tight")
     panels = figure.subplots(1, len(cases), squeeze=False)
     for axes, (kind, case) in zip(panels[0], cases.items(), strict=True):
@@ -101,7 +101,7 @@ def draw(path: Path, cases: dict[str, dict[str, Any]]) -> None:
 
 
 def run(texts: list[str] | None = None) -> None:
-    """The command: measure, write the result file and the figure."""
+    """Run the command: measure, write the result file and the figure."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--kinds", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=24)

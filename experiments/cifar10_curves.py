@@ -1,11 +1,11 @@
-"""Learning curves of random small networks on CIFAR-10, recorded once, to replay searches on.
+"""Recorded learning curves of random small networks on CIFAR-10, for replays of searches.
 
-What: 48 networks drawn uniformly from those of the compact space within 4M FLOPs at 32 px, each
-trained for 9 epochs of a fifth of the images by the proxy recipe (`nas.evaluators.proxy`) and
-scored on the minival after each (the moving average of the weights is); the first 8 also with a
-second seed, for the noise of a seed.
-Seconds are processor time of one thread, which other programs on the machine hardly change.
-Expected: 50 to 70% at the end, and ranks after 3 epochs that mostly last. Measured:
+What: 48 networks are drawn uniformly from those of the compact space within 4M FLOPs at 32 px. Each
+is trained for 9 epochs of a fifth of the images with the recipe `proxy` (`nas.evaluators.proxy`);
+the moving average of its weights is scored on the minival after each epoch. The first 8 networks
+are also trained with a second seed, which shows the variation between seeds. Seconds are processor
+time of one thread, which depends little on other load.
+Expected: 50 to 70% at the end, and a ranking after 3 epochs that mostly persists. Measured:
 results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.cifar10_curves --data parquet:../shared/data/cifar10
@@ -43,13 +43,13 @@ FIDELITY = f"epochs={EPOCHS},share={SHARE}"
 
 
 def genotypes() -> np.ndarray:
-    """The networks, int8 [NETWORKS, decisions]."""
+    """Return the networks, int8 [NETWORKS, decisions]."""
     history = History(compact_space(), Objective(COMPACT_FLOPS, "feasible"))
     return sample_fresh(history, NETWORKS, np.random.default_rng(0))
 
 
 def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
-    """One learning curve, as plain data."""
+    """Train one network; return its learning curve as plain data."""
     import torch
 
     the_space, genotype = compact_space(), genotypes()[int(name)]
@@ -71,7 +71,7 @@ def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """How spread the networks are, and how much a seed changes."""
+    """Return the spread of the networks and the variation between seeds."""
     final = {arm: outcome["accuracy"][-1] for arm, outcome in done.items()}
     spread = [value for (_, seed), value in final.items() if seed == 0]
     pairs = [
@@ -88,7 +88,7 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Record what is missing."""
+    """Record the missing curves."""
     parser = arguments(__doc__, name="cifar10_curves", seeds=[0])
     parser.add_argument("--data", required=True)
     args = parser.parse_args()

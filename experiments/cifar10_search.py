@@ -1,15 +1,14 @@
-"""A search by measurement, end to end: CIFAR-10, 4M FLOPs, two processors, under an hour.
+"""A complete search by training on CIFAR-10: 4M FLOPs, two processors, less than an hour.
 
-What: (1) `nas.search --evaluator proxy` on the compact space; (2) the same command with the
-strategy `random`, 15 networks and no early stopping: what one finds by trying; (3) the network
-found, the best of the 15, and EfficientNet-B0 narrowed until it fits the same FLOPs in its form
-for small images, each trained by the recipe `proxy` (6 epochs of all images) and scored on the
-test images: the first two, which are close, with five seeds, B0 with three. The networks of (1)
-and (2) are chosen on images held out of the training set; the test images are looked at in (3)
-only.
-Expected: the found network ahead of both by more than the deviation between seeds. Measured:
-results/cifar10_search.json and .png (the search's own figure). Time: three quarters of an hour
-for (1), a quarter for (2), half an hour for (3); the same command resumes where it was interrupted.
+What: (1) `nas.search --evaluator proxy` on the compact space; (2) the same command with strategy
+`random`, 15 networks and no early stopping, as a baseline; (3) final trainings of the network
+found, of the best of the 15, and of EfficientNet-B0 in its form for small images, narrowed to the
+same FLOPs, with the recipe `proxy` (6 epochs of all images), scored on the test images. The first
+two, which are close, are trained with five seeds, B0 with three. (1) and (2) select networks on
+images held out of the training set; only (3) uses the test images.
+Expected: the network found is ahead of both by more than the deviation between seeds. Measured:
+results/cifar10_search.json and .png (the figure of the search). Time: three quarters of an hour for
+(1), a quarter for (2), half an hour for (3); the same command resumes.
 Command:
 
     python -m experiments.cifar10_search --data parquet:../shared/data/cifar10
@@ -62,7 +61,7 @@ NARROWED_SEEDS = 3
 
 
 def narrowed_b0() -> Architecture:
-    """B0 for 32 px and 10 classes, as wide as the target allows."""
+    """Return B0 for 32 px and 10 classes, as wide as the target allows."""
     base = for_small_images(zoo("efficientnet_b0"))
     widths = (scale(base, width=step / 100, resolution=32 / 224) for step in range(100, 5, -1))
     fits = (network for network in widths if cost(network).flops <= TARGET)
@@ -70,7 +69,7 @@ def narrowed_b0() -> Architecture:
 
 
 def search(args: Any, name: str) -> Path:
-    """The folder of a finished search; it is started or resumed first."""
+    """Start or resume a search until it has finished; return its folder."""
     folder = args.work / name
     state = folder / "search.json"
     if state.exists() and json.loads(state.read_text())["status"] in ("finished", "out of time"):
@@ -86,7 +85,7 @@ def search(args: Any, name: str) -> Path:
         str(args.processes),
     ]
     begun = (folder / "study.db").exists()
-    if not begun:  # what an interruption before that has left holds nothing
+    if not begun:  # a run interrupted before its first record holds no results
         shutil.rmtree(folder, ignore_errors=True)
     words = ["--resume"] if begun else begin
     command = [sys.executable, "-m", "nas.search", *words, "--out", str(folder)]
@@ -96,7 +95,7 @@ def search(args: Any, name: str) -> Path:
 
 
 def networks(work: Path) -> dict[str, Architecture]:
-    """What is trained in the end, by name."""
+    """Return the networks of the final trainings by name."""
     best = {
         name: Architecture.from_dict(
             json.loads((work / name / "best.json").read_text())["architecture"]
@@ -107,7 +106,7 @@ def networks(work: Path) -> dict[str, Architecture]:
 
 
 def trained(source: str, architecture: Architecture, seed: int, folder: Path) -> dict[str, Any]:
-    """Test accuracy after the recipe."""
+    """Train a network with the final recipe; return its test accuracy."""
     from train.data import load
     from train.loop import train
 
@@ -124,7 +123,7 @@ def trained(source: str, architecture: Architecture, seed: int, folder: Path) ->
 
 
 def searched(work: Path) -> dict[str, Any]:
-    """What the searches' own records hold."""
+    """Return the figures of the searches from their records."""
     found = {}
     for name in SEARCHES:
         record = json.loads((work / name / "search.json").read_text())
@@ -142,7 +141,7 @@ def searched(work: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Search, search at random, then train what came out."""
+    """Run both searches, then train the selected networks."""
     parser = arguments(__doc__, name=NAME, seeds=range(5))
     parser.add_argument("--data", required=True)
     args = parser.parse_args()

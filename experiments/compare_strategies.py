@@ -1,30 +1,31 @@
 """Which strategy finds the best network with the fewest trainings?
 
-Every strategy of ours and, on the same loop against the same oracles, what others would use:
-Optuna's samplers, and with `--peers` SMAC3, HEBO, BoTorch through Ax, NePS and Syne Tune, each in
-an environment of its own with pinned versions (`experiments/peers`), which `--install` makes
-under ~/.cache/vision-baseline-search/peers or $VBS_PEERS. Four tasks:
+Compares the strategies of this project with those of other packages, in the same loop and with the
+same evaluators: Optuna's samplers, and with `--peers` SMAC3, HEBO, BoTorch through Ax, NePS and
+Syne Tune. Each peer has an environment with pinned versions (`experiments/peers`), which
+`--install` creates under ~/.cache/vision-baseline-search/peers or $VBS_PEERS. Four tasks:
 
-    flops   the ImageNet surrogate's mean plus training-seed noise of 0.2 points, within 400M FLOPs
-    device  the same at a throughput on the A100 of at least EfficientNet-B0's
+    flops   mean of the ImageNet surrogate plus training-seed noise of 0.2 points, within 400M FLOPs
+    device  the same, with a throughput on the A100 of at least that of EfficientNet-B0
     table   two thirds of the measured ImageNet trainings (3,076 networks) within 400M FLOPs
     front   the surrogate: the whole front of accuracy and FLOPs within 400M
 
-Recorded after 50 to 300 evaluations (ours 1,000), over 20 seeds: the noise-free accuracy of the
-best of the five networks that looked best, the hypervolume of the noise-free front above 55% and
-within the limit, and the milliseconds each proposal took. One proposal at a time (the predictors:
-eight, their own batch), after 12 random networks (Optuna's samplers: 10, HEBO its own 29).
+Recorded after 50 to 300 evaluations (own strategies: up to 1,000), over 20 seeds: the noise-free
+accuracy of the best of the five networks with the highest noisy accuracy, the hypervolume of the
+noise-free front above 55% and within the limit, and the milliseconds of each proposal. Strategies
+propose one network at a time (the predictors eight, their own batch), after 12 random networks
+(Optuna's samplers: 10, HEBO: its own 29).
 
-Peers get decisions as integers in order. Infeasible proposals cost no evaluation: SMAC3, HEBO, NePS
-and Syne Tune are told the lowest reward so far, Ax and Optuna the excess as a constraint, and are
-asked again. On the table our predictor chooses among the networks that are there; a peer's
-proposal is replaced by the nearest that is not known yet, and it is told about that one.
-`predictor:nearest` is ours under the same rule. Strategies that take over ten minutes a run have
-fewer seeds.
+Peers see decisions as ordered integers. Infeasible proposals cost no evaluation: SMAC3, HEBO, NePS
+and Syne Tune receive the lowest reward so far, Ax and Optuna the excess as a constraint, and each
+then proposes again. On the table the predictor of this project chooses among the networks of the
+table; the proposal of a peer is replaced by the nearest network that has not been evaluated, and
+the peer receives the result of that one. `predictor:nearest` is the predictor under the rule for
+peers. Strategies whose runs take more than ten minutes have fewer seeds.
 
-Expected: predictor at 50 evaluations equals the best peer at 150.
-Time: an hour and a half on one core without --peers, most of it Optuna's GP and TPE; with them
-about 40 hours. Run it again to continue where it stopped; failed runs of peers are made again.
+Expected: predictor after 50 evaluations equals the best peer after 150.
+Time: an hour and a half on one core without --peers, most of it for Optuna's GP and TPE; about 40
+hours with them. The same command resumes; failed runs of peers are repeated.
 
     python -m experiments.compare_strategies [--seeds 20] [--processes 2] [--only predictor]
     python -m experiments.compare_strategies --peers smac hebo ax neps syne-tune --install
@@ -54,18 +55,19 @@ from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
 OPTUNA = tuple(f"optuna:{name}" for name in ("random", "tpe", "tpe-multivariate", "gp", "nsga2"))
-SHORT = ("random", "evolution", "predictor", "optuna:tpe-multivariate")  # of the other tasks
+SHORT = ("random", "evolution", "predictor", "optuna:tpe-multivariate")  # for the other tasks
 NAMES: dict[str, list[str]] = {  # strategies by task, in the order of the tables
     "flops": [*dict.fromkeys([*catalog.STRATEGIES, *OPTUNA]), *PEERS],
     "device": [*SHORT, *PEERS],
     "table": [*SHORT, f"predictor{NEAREST}", *PEERS],
     "front": ["random", "nsga2", "predictor-front", *FRONT_PEERS],
 }
-SLOW = {"optuna:gp": 3, "hebo": 5, "ax": 5, "neps": 5, "ax-qnehvi": 5}  # seeds; a run takes long
+# seeds of strategies with long runs
+SLOW = {"optuna:gp": 3, "hebo": 5, "ax": 5, "neps": 5, "ax-qnehvi": 5}
 
 
 def main() -> None:
-    """Run what is missing, write results after each run, print the tables."""
+    """Run the missing runs, write the results after each, print the tables."""
     parser = experiment_arguments(__doc__)
     add_options(parser)
     arguments = parser.parse_args()
@@ -74,14 +76,14 @@ def main() -> None:
         for peer in peers:
             install(peer)
     for peer in peers:
-        python_of(peer)  # a missing environment is reported before anything runs
+        python_of(peer)  # raises for a missing environment before anything runs
     settings = {"together": TOGETHER, "tasks": {name: task_of(name).settings() for name in TASKS}}
     runs = [run for path in (arguments.out, *arguments.merge) for run in load(path, settings)]
     done = {key_of(run) for run in runs if "failed" not in run}
     todo = [key for key in planned(arguments, peers) if key not in done]
     with ProcessPoolExecutor(arguments.processes) as pool:
         for future in as_completed([pool.submit(run, *key) for key in todo]):
-            found = json.loads(json.dumps(future.result()))  # marks as text, as in the file
+            found = json.loads(json.dumps(future.result()))  # marks become text, as in the file
             runs = [run for run in runs if key_of(run) != key_of(found)] + [found]
             print_err(" ".join(map(str, key_of(found))) + " " + found.get("failed", ""))
             write(arguments.out, settings, runs)
@@ -92,16 +94,18 @@ def main() -> None:
 
 
 def add_options(parser: Parser) -> None:
-    """The options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first-seed", type=int, default=0, help="to share seeds out")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="first seed, to divide seeds among machines"
+    )
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--tasks", help=f"comma-separated, of {', '.join(TASKS)}")
+    parser.add_argument("--tasks", help=f"comma-separated, from {', '.join(TASKS)}")
     parser.add_argument("--only", help="comma-separated strategies")
     parser.add_argument(
-        "--peers", nargs="*", default=[], metavar="PEER", help=f"of {', '.join(PEERS)}"
+        "--peers", nargs="*", default=[], metavar="PEER", help=f"from {', '.join(PEERS)}"
     )
-    parser.add_argument("--install", action="store_true", help="make the peers' environments")
+    parser.add_argument("--install", action="store_true", help="create the peers' environments")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare_strategies.json")
     parser.add_argument(
         "--merge",
@@ -109,12 +113,12 @@ def add_options(parser: Parser) -> None:
         nargs="*",
         default=[],
         metavar="FILE",
-        help="runs of other processes or machines",
+        help="result files of other processes or machines",
     )
 
 
 def chosen_peers(names: list[str]) -> list[str]:
-    """The peers of these names, with the methods for fronts that are in the same environment."""
+    """Return the named peers and the methods for fronts from the same environments."""
     chosen = [one_of("peer", name, PEERS) for name in names]
     requirements = [PEERS[name].requirements for name in chosen]
     return chosen + [
@@ -123,7 +127,7 @@ def chosen_peers(names: list[str]) -> list[str]:
 
 
 def planned(arguments: Options, peers: list[str]) -> list[tuple[str, str, int]]:
-    """(task, strategy, seed) of every run that is asked for, all first seeds first."""
+    """Return (task, strategy, seed) of every requested run, all runs of the first seed first."""
     tasks = [
         one_of("task", name, TASKS) for name in (arguments.tasks or ",".join(TASKS)).split(",")
     ]
@@ -144,12 +148,12 @@ def planned(arguments: Options, peers: list[str]) -> list[tuple[str, str, int]]:
 
 
 def key_of(run: Run) -> tuple[str, str, int]:
-    """What makes a run unique."""
+    """Return (task, strategy, seed) of a run."""
     return run["task"], run["strategy"], run["seed"]
 
 
 def load(path: Path, settings: dict[str, Any]) -> list[Run]:
-    """Runs already made under the same settings."""
+    """Return the earlier runs of a result file with the same settings."""
     if not path.exists():
         return []
     content = json.loads(path.read_text())
@@ -159,7 +163,7 @@ def load(path: Path, settings: dict[str, Any]) -> list[Run]:
 
 
 def missing(runs: list[Run], seeds: int = 20) -> list[str]:
-    """What a complete comparison lacks, as "task strategy: 3 of 20 seeds"."""
+    """Return what a complete comparison lacks, as "task strategy: 3 of 20 seeds"."""
     done = {key_of(run) for run in runs if "failed" not in run}
     found = []
     for task, names in NAMES.items():
@@ -172,7 +176,7 @@ def missing(runs: list[Run], seeds: int = 20) -> list[str]:
 
 
 def write(path: Path, settings: dict[str, Any], runs: list[Run]) -> None:
-    """The result file, labelled as partial until every strategy has all its seeds."""
+    """Write the result file, marked as partial until every strategy has all its seeds."""
     lacking = missing(runs)
     write_json(
         path,

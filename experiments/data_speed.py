@@ -1,9 +1,9 @@
-"""How many augmented images a second does in-memory data give?
+"""How many augmented images/s does an in-memory data set yield?
 
 What: batches of 512 random 32 px images from `train.data.in_memory.MemorySplit`, augmented,
-normalised and in channels_last, on one processor thread (the code uses no more); wall and processor
-time, median of nine batches. Expected: 20,000 a second with shifts and flips, so that data never
-waits. Measured: results/data_speed.json. Time: half a minute. Command:
+normalised and in channels_last, on one processor thread (the code uses no more); wall-clock and
+processor time, median of nine batches. Expected: 20,000 images/s with shifts and flips, so that
+training never waits for data. Measured: results/data_speed.json. Time: half a minute. Command:
 
     python -m experiments.data_speed
 """
@@ -39,7 +39,7 @@ CASES: dict[str, dict[str, object]] = {
 
 
 def speed(case: dict[str, object]) -> dict[str, int]:
-    """Images a second of one kind of augmentation."""
+    """Return the images/s of one kind of augmentation."""
     import torch
 
     from train.data import Step
@@ -55,7 +55,7 @@ def speed(case: dict[str, object]) -> dict[str, int]:
         for seed in range(REPEATS + 1)
     ]
     batches = split.batches(steps, how)
-    next(batches)  # the first one warms up
+    next(batches)  # warm-up
     taken = [_timed(lambda: next(batches)) for _ in range(REPEATS)]
     wall, processor = (statistics.median(times) for times in zip(*taken, strict=True))
     return {"images_per_second": round(BATCH / wall), "per_cpu_second": round(BATCH / processor)}
@@ -68,7 +68,7 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure all kinds and print them."""
+    """Measure all kinds of augmentation and print them."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS / "data_speed.json")
     args = parser.parse_args()

@@ -1,31 +1,34 @@
 """How many trainings do sixteen workers waste, and how many does early stopping save?
 
-Both questions are replayed on a simulated cluster, whose clock is that of the trainings.
+Both questions are answered by replays on a simulated cluster whose clock is that of the trainings.
 
-(a) Sixteen workers. The B0 space under 400M FLOPs; accuracies are the ImageNet surrogate's plus
-training-seed noise of 0.2 points (as in `experiments.compare_strategies`), durations a regression
-of the measured `train_time` with its held-out residuals drawn for each network. Measured: the
-evaluations that a search with 16 in flight is given to reach the accuracy of the one-at-a-time
-predictor after 50, 80 and 100 (noise-free accuracy of the best of the five that looked best, mean
-over the seeds, interpolated; the first n evaluations are the first n begun, so that all that were
-paid for count). Loss: that over 50, 80 and 100, less 1. And seconds on the cluster's clock. Beside
-it stands the delay: with 16 in flight a proposal knows 15 results less, which alone is 30, 19 and
-15% of 50, 80 and 100. Expected: the predictor loses at most 15%.
+(a) Sixteen workers. The B0 space within 400M FLOPs. Accuracies are those of the ImageNet surrogate
+plus training-seed noise of 0.2 points (as in `experiments.compare_strategies`); durations come from
+a regression of the measured `train_time`, with a held-out residual drawn for each network.
+Measured: the evaluations that a search with 16 workers needs to reach the accuracy of the predictor
+with one worker after 50, 80 and 100 evaluations (noise-free accuracy of the best of the five
+networks with the highest noisy accuracy, mean over the seeds, interpolated). The first n
+evaluations are the first n started, so that all paid evaluations count. The loss is that number
+divided by 50, 80 or 100, minus 1. Seconds on the clock of the cluster are recorded, too. For
+comparison: with 16 workers a proposal is made with 15 results less, and 15 is 30, 19 and 15% of 50,
+80 and 100. Expected: the predictor loses at most 15%.
 
-(b) Early stopping. A search through the networks whose learning curves
-`experiments.cifar10_curves` recorded, with ASHA and without. Regret: points between the best
-recorded accuracy and the best one known after all epochs. Cost: training seconds of all workers,
-those of unfinished evaluations included. Measured, each against the same search without ASHA:
-seconds until the mean regret over the seeds is that of the full search after half the networks;
-mean seconds until the best network, but for the noise of a training seed, is known in full (a
-search that never finds it pays for training all networks in full on top); seconds for the whole
-pool and the regret left. Expected: the predictor with ASHA needs at most half the seconds. ASHA's
-first rung and factor are a search's defaults; others are in `asha_grid`.
+(b) Early stopping. Searches among the networks whose learning curves `experiments.cifar10_curves`
+recorded, with and without ASHA. Regret: the best recorded accuracy minus the best accuracy known
+after all epochs, in points. Cost: training seconds of all workers, including unfinished
+evaluations. Measured, each relative to the same search without ASHA: seconds until the mean regret
+over the seeds equals that of the full search after half the networks; mean seconds until the best
+network, within the noise of a training seed, is trained in full (a search that never finds it is
+charged with training all networks in full in addition); seconds for the whole pool, and the
+remaining regret.
+Expected: the predictor with ASHA needs at most half the seconds. ASHA uses the first rung and the
+factor that are the defaults of a search; `asha_grid` has others.
 
-Against Optuna's TPE run the same way (multivariate; its plain form, slow, in (a) with 5 seeds); the
-predictor in (a) with four times the seeds, since its loss is a small difference.
-Measured: results/fewer_trainings.json. Time: 10 minutes on one core; run it again to continue, or
-to repeat what newly recorded curves change. Command:
+Optuna's TPE runs in the same way for comparison (multivariate; in (a) also its slow plain form,
+with 5 seeds). The predictor has four times the seeds in (a), because its loss is a small
+difference.
+Measured: results/fewer_trainings.json. Time: 10 minutes on one core; the same command resumes, and
+repeats the runs on curves that have changed since. Command:
 
     python -m experiments.fewer_trainings --data ../shared/data [--seeds 20] [--processes 1]
 """
@@ -54,7 +57,7 @@ from vbs.folder import write_json
 
 
 def load(path: Path, settings: Settings) -> list[dict[str, Any]]:
-    """Runs already made; those of other curves are repeated."""
+    """Return the earlier runs, without those on other curves."""
     if not path.exists():
         return []
     content = json.loads(path.read_text())
@@ -67,10 +70,12 @@ def load(path: Path, settings: Settings) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run what is missing, write results as they come, print the tables, draw the figure."""
+    """Run the missing runs, write the results as they arrive, print the tables, draw the figure."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder shared/data")
-    parser.add_argument("--curves", type=Path, default=CURVES, help="of experiments.cifar10_curves")
+    parser.add_argument(
+        "--curves", type=Path, default=CURVES, help="result of experiments.cifar10_curves"
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "fewer_trainings.json")
@@ -99,7 +104,7 @@ def main() -> None:
             for count, future in enumerate(as_completed(waiting), start=1):
                 runs.append(future.result())
                 if count % 40 == 0:
-                    print_err(f"{count} of {len(todo)}")
+                    print_err(f"{count} of {len(todo)} runs")
                     write()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -1,15 +1,15 @@
 """Which short training ranks networks of the compact space on CIFAR-10 as a longer one does?
 
-What: `nas.fidelity` with 12 networks spread over those of the compact space within 4M FLOPs at
-32 px, each trained by the proxy recipe with two seeds at three fidelities. The longest, 6 epochs of
-15% of the images, is compared with two that cost about a quarter and two fifths of it: fewer epochs
-of fewer images, and fewer epochs at 24 px; and with its own first epochs. Kendall's tau with its
-interval, the noise of a seed, the learning curves and the answer that a search takes by
-`--fidelity auto`.
-Expected: a floor that the noise of a seed sets well below 1, since the networks differ by a few
-points only, and some cheap fidelity not far below that floor. Measured:
-results/fidelity_cifar10.json, results/fidelity_cifar10.png. Time: an hour of processor time, half
-an hour on 2 CPU cores; the same command resumes. Command:
+What: `nas.fidelity` with 12 networks spread over the compact space within 4M FLOPs at 32 px, each
+trained with the recipe `proxy`, two seeds and three fidelities. The longest fidelity, 6 epochs of
+15% of the images, is compared with its own first epochs and with two fidelities that cost about a
+quarter and two fifths of it: fewer epochs of fewer images, and fewer epochs at 24 px. Reported:
+Kendall's tau with its interval, the variation between seeds, the learning curves, and the fidelity
+that a search takes with `--fidelity auto`.
+Expected: the tau between two seeds of the longest fidelity, which limits all others, is well below
+1, since the networks differ by a few points only; some cheap fidelity is not far below it.
+Measured: results/fidelity_cifar10.json, results/fidelity_cifar10.png. Time: an hour of processor
+time, half an hour on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.fidelity_cifar10 --data parquet:../shared/data/cifar10
 """
@@ -37,13 +37,13 @@ CHEAPER = "epochs=2,share=0.1;epochs=4,share=0.15,resolution=24"
 
 
 def main() -> int:
-    """Compare, or resume a comparison; copy the result and its figure to the results."""
+    """Start or resume the comparison; copy its result and figure to the results."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--longest", default=LONGEST)
     parser.add_argument("--fidelities", default=CHEAPER)
-    parser.add_argument("--processes", type=int, default=2, help="at once (default 2)")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at once (default 2)")
     parser.add_argument("--work", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{NAME}.json")
     args = parser.parse_args()

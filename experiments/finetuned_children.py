@@ -1,13 +1,13 @@
-"""How should a smaller network inside a trained one be fine-tuned?
+"""How should a smaller network inside pretrained weights be fine-tuned?
 
-What: EfficientNet-Lite0 of ImageNet is fine-tuned on sign_digits at 96 px: the parent. Two
-sub-networks, of about a quarter and a tenth of its FLOPs, inherit their weights from it. Each is
-fine-tuned for 6, 12 and 24 epochs on the labels, for 12 with distillation from the parent, and for
-12 from a parent that was trained together with its sub-networks (elastic). Shown: the test accuracy
-of each, and the computation of its training in units of the parent's own fine-tuning. A training
-step counts as three forward passes, a teacher adds one of its own. The elastic epochs are shared by
-all sub-networks and are not counted.
-Time: an hour of 2 CPU cores, or 4 minutes of a GPU with --device cuda --processes 15; resumes.
+What: EfficientNet-Lite0 (ImageNet) is fine-tuned on sign_digits at 96 px: the parent. Two
+sub-networks, with about a quarter and a tenth of its FLOPs, inherit its weights. Each is fine-tuned
+for 6, 12 and 24 epochs on the labels, for 12 with distillation from the parent, and for 12 from a
+parent that was trained together with its sub-networks (elastic). Shown: the test accuracy of each,
+and the computation of its training relative to that of the parent's fine-tuning. A training step
+counts as three forward passes; a teacher adds one forward pass of its own. The elastic epochs are
+shared by all sub-networks and are not counted.
+Time: an hour on 2 CPU cores, or 4 minutes on a GPU with --device cuda --processes 15; resumable.
 Command:
 
     python -m experiments.finetuned_children --data ../shared/data/sign_digits.zip
@@ -51,8 +51,8 @@ from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
 
 NAME = "finetuned_children"
-EPOCHS = 6  # of the parent, and of the elastic training
-# name -> epochs, weight of the teacher, temperature, whether from the elastic parent
+EPOCHS = 6  # epochs of the parent and of the elastic training
+# name -> epochs, teacher_weight, temperature, whether it starts from the elastic parent
 SETTINGS: dict[str, tuple[int, float, float, bool]] = {
     "labels, 6 epochs": (6, 0.0, 1.0, False),
     "labels, 12 epochs": (12, 0.0, 1.0, False),
@@ -61,12 +61,12 @@ SETTINGS: dict[str, tuple[int, float, float, bool]] = {
     "distillation .9 at 2, 12 epochs": (12, 0.9, 2.0, False),
     "elastic, labels, 12 epochs": (12, 0.0, 1.0, True),
 }
-# name -> input side, layers fewer in each stage, expansion
+# name -> input side in pixels, number of layers removed from each stage, expansion
 CHILDREN = {"quarter": (64, 2, 6), "tenth": (40, 2, 4)}
 
 
 def child_of(parent: Architecture, name: str) -> Architecture:
-    """One of the sub-networks."""
+    """Return the sub-network of that name."""
     side, fewer, expansion = CHILDREN[name]
     space = parent_space(parent)
     decisions: dict[str, Any] = {"resolution": side}
@@ -83,7 +83,7 @@ def child_of(parent: Architecture, name: str) -> Architecture:
 def run(
     source: str, parents: Path, device: str, name: str, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """Fine-tune one sub-network by one setting."""
+    """Fine-tune one sub-network with one setting."""
     setting, child_name = name.rsplit(": ", 1)
     epochs, weight, temperature, elastic = SETTINGS[setting]
     weights = parents / ("elastic" if elastic else "parent") / "best.safetensors"
@@ -120,12 +120,12 @@ def run(
 
 
 def recipe_of() -> Recipe:
-    """Of the parent."""
+    """Return the recipe of the parent."""
     return change(preset("finetune"), [*CHANGES, f"epochs={EPOCHS}"])
 
 
 def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """Mean test accuracy and computation of each setting and sub-network."""
+    """Return mean test accuracy and computation of each setting and sub-network."""
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for name, _ in done):
         rows = [row for (arm, _), row in done.items() if arm == name]
@@ -137,7 +137,7 @@ def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """Test accuracy against computation, one plot for each sub-network."""
+    """Draw test accuracy against computation, one panel for each sub-network."""
     figure = new_figure(13, 4)
     for place, child in enumerate(CHILDREN, 1):
         axes = figure.add_subplot(1, len(CHILDREN), place)
@@ -155,7 +155,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
                 )
         axes.set(
             title=f"a {child} of the parent's FLOPs",
-            xlabel="computation, 1: the parent's fine-tuning",
+            xlabel="computation relative to the parent's fine-tuning",
             ylabel="test accuracy (%)" if place == 1 else "",
         )
         axes.grid(alpha=0.3)
@@ -164,7 +164,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Train the parents, run what is missing of the arms, then write the figure."""
+    """Train the parents, run the missing arms and draw the figure."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1))
     parser.add_argument("--data", required=True, help="sign_digits.zip")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")

@@ -1,15 +1,15 @@
-"""Fit the models of six measured accelerators that ship with `nas`, and say how far to trust them.
+"""Fit the models of the six measured accelerators that ship with `nas`, and measure their errors.
 
-What: throughput (ZCU102 and VCK190: latency, too) and training time of 4,623 networks of the
+What: throughput (ZCU102 and VCK190: also latency) and training time of 4,623 networks of the
 `efficientnet` space (Accel-NASBench: Ahmad et al., DAC 2024, Apache-2.0,
 https://github.com/afzalxo/Accel-NASBench). The model is a sum of stage times bounded below by a
 floor, see `nas.devices.stage_times`. 13 training times above 6,000 s are left out. Intervals: the
-deviation is fitted to residuals of an inner cross-validation, along the distance to the floor;
-coverage is then counted on the held-out networks of the outer one.
-Expected (Kendall tau, median error): A100 .997, 0.2%; RTX 3090 .988, 0.4%; TPUv2 .972, 0.9%;
-TPUv3 .908, 1.1%; ZCU102 .986, 0.8%, latency .994, 0.2%; VCK190 .968, 0.7%, latency .987, 0.4%;
-training time .902, 1.9%.
-Time: 3 minutes of one core.
+deviation is fitted to the residuals of an inner cross-validation as a function of the distance to
+the floor; the coverage is then counted on the held-out networks of the outer cross-validation.
+Expected (Kendall tau, median error): A100 .997, 0.2%; RTX 3090 .988, 0.4%; TPUv2 .972, 0.9%; TPUv3
+.908, 1.1%; ZCU102 .986, 0.8%, latency .994, 0.2%; VCK190 .968, 0.7%, latency .987, 0.4%; training
+time .902, 1.9%.
+Time: 3 minutes on one core.
 Command: python -m experiments.fit_devices [--measurements FILE]
 Writes nas/devices/measured.npz, experiments/results/devices.{json,png}.
 """
@@ -50,7 +50,7 @@ Key = tuple[str, str]  # device, kind
 
 
 def fit_devices(space: SearchSpace, data: Speeds) -> dict[str, MeasuredDevice]:
-    """All devices, fitted to all networks."""
+    """Return all devices, fitted to all networks."""
     activations = space.costs(data.genotypes).activations.astype(np.float64)
     models: dict[str, dict[str, Any]] = {}
     for (device, kind), rows, seconds in data.rows():
@@ -66,7 +66,7 @@ def fit_devices(space: SearchSpace, data: Speeds) -> dict[str, MeasuredDevice]:
 
 
 def held_out(space: SearchSpace, data: Speeds, key: Key, seed: int) -> tuple[np.ndarray, ...]:
-    """Rows, measured log seconds, predicted ones and their deviations, out of fold, [n] each."""
+    """Return rows, measured log seconds, out-of-fold predictions and their deviations, [n] each."""
     rows = np.flatnonzero(np.isfinite(data.seconds[key]))
     genotypes, seconds = data.genotypes[rows], data.seconds[key][rows]
     activations = space.costs(genotypes).activations.astype(np.float64)
@@ -80,7 +80,7 @@ def held_out(space: SearchSpace, data: Speeds, key: Key, seed: int) -> tuple[np.
 
 
 def scores(measured: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> dict[str, float]:
-    """Kendall's tau, relative errors in percent, coverage of the intervals."""
+    """Return Kendall's tau, relative errors in percent, and the coverage of the intervals."""
     error = np.abs(np.expm1(mean - measured)) * 100
     sigmas = np.abs(mean - measured) / spread
     return {
@@ -93,13 +93,13 @@ def scores(measured: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> dict[s
 
 
 def fifths(measured: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> list[dict[str, float]]:
-    """The same for each fifth of the predicted times, fastest first."""
+    """Return the same scores for each fifth of the predicted times, fastest first."""
     fifth = np.argsort(np.argsort(mean)) * 5 // len(mean)
     return [scores(measured[fifth == i], mean[fifth == i], spread[fifth == i]) for i in range(5)]
 
 
 def speed(space: SearchSpace, device: MeasuredDevice) -> int:
-    """Genotypes per second of processor time, best of nine."""
+    """Return genotypes per second of processor time, best of nine repeats."""
     genotypes = space.sample(300_000, np.random.default_rng(4))
     seconds = []
     for _ in range(9):
@@ -110,20 +110,20 @@ def speed(space: SearchSpace, device: MeasuredDevice) -> int:
 
 
 def title(key: Key) -> str:
-    """A device and kind in words."""
+    """Return a device and kind for titles."""
     device, kind = key
     return DEVICES[device] + (f", {kind}" if device in ("zcu102", "vck190") else "")
 
 
 def draw(path: Path, found: dict[Key, tuple[np.ndarray, ...]]) -> None:
-    """Predicted against measured seconds, out of fold, one panel for each device and kind."""
+    """Draw predicted against measured seconds, out of fold, one panel for each device and kind."""
     figure = new_figure(13, 12)
     for axes, (key, (_, measured, mean, spread)) in zip(
         figure.subplots(3, 3).flat, found.items(), strict=True
     ):
         scale, unit = (1.0, "s") if key[1] == "train_time" else (1e3, "ms an image")
         axes.loglog(np.exp(mean) * scale, np.exp(measured) * scale, ".", markersize=2, alpha=0.4)
-        for axis in (axes.xaxis, axes.yaxis):  # less than a decade is shown
+        for axis in (axes.xaxis, axes.yaxis):  # the default log ticks need a decade
             axis.set_major_locator(MaxNLocator(4))
             axis.set_major_formatter(ScalarFormatter())
         axes.minorticks_off()
@@ -140,7 +140,7 @@ def draw(path: Path, found: dict[Key, tuple[np.ndarray, ...]]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--measurements", type=Path, default=FILE)
     parser.add_argument("--out", type=Path, default=ROOT / "nas" / "devices" / "measured.npz")

@@ -1,12 +1,13 @@
-"""Fit the ImageNet surrogate that ships with `nas`, and measure how far to trust it.
+"""Fit the ImageNet surrogate that ships with `nas`, and measure its errors.
 
 What: 4,623 networks of the `efficientnet` space, each trained once on ImageNet with one short
 schedule (Accel-NASBench: Ahmad et al., DAC 2024, Apache-2.0,
-https://github.com/afzalxo/Accel-NASBench). Top-1 there is *not* that of a full training: B0
-reads about 66%, not 77%. The model (see `nas.evaluators.fit`) is compared with other families by
-5-fold cross-validation and by extrapolation: fit on networks up to 64.5%, predict those above.
+https://github.com/afzalxo/Accel-NASBench). This top-1 is *not* that of a full training: it is about
+66% for B0, not 77%. The model (see `nas.evaluators.fit`) is compared with other families of models
+by 5-fold cross-validation and by extrapolation: fitted to networks up to 64.5%, tested on those
+above.
 Expected: Kendall tau 0.931, MAE 0.275 points, extrapolation tau 0.68 and bias -0.13.
-Time: 5 minutes on 2 cores; `--fold-seeds 0 --no-families` takes one.
+Time: 5 minutes on 2 cores; one minute with `--fold-seeds 0 --no-families`.
 Command: python -m experiments.fit_imagenet_surrogate [--measurements FILE_OR_FOLDER]
 Writes nas/evaluators/imagenet_surrogate.npz, experiments/results/imagenet_surrogate.{json,png}.
 """
@@ -62,13 +63,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
 UNIT = "ImageNet top-1 in percent under a short training schedule (EfficientNet-B0: about 66)"
 SOURCE = "Accel-NASBench, Ahmad et al., DAC 2024, github.com/afzalxo/Accel-NASBench, Apache-2.0"
-TARGET_FLOPS = 400e6  # where the report looks at what a search would find
+TARGET_FLOPS = 400e6  # limit under which the report predicts the result of a search
 
 
 def read_measurements(path: Path, space: SearchSpace) -> Measurements:
-    """Measured networks from a parquet file or a folder of result_*.json (the public archive).
+    """Read measured networks from a parquet file or a folder of result_*.json (the public archive).
 
-    ValueError where the path holds neither, or a network is not one of the space.
+    Raises ValueError if the path is neither, or if a network is not in the space.
     """
     if path.is_dir():
         files = sorted(path.rglob("result_*.json"))
@@ -88,7 +89,7 @@ def read_measurements(path: Path, space: SearchSpace) -> Measurements:
         decisions = {name: table[name].tolist() for name in space.choices}
         accuracy, params = table["val_top1"].tolist(), table["params"].tolist()
     else:
-        raise ValueError(f"measurements: {path} does not exist; --measurements names the place")
+        raise ValueError(f"measurements: {path} does not exist; use --measurements FILE_OR_FOLDER")
     columns = [_indices(name, decisions[name], options) for name, options in space.choices.items()]
     genotypes = np.stack(columns, axis=1).astype(np.int8)
     return Measurements(genotypes, np.array(accuracy), np.array(params) * 1e6)
@@ -103,7 +104,7 @@ def _indices(name: str, values: list, options: tuple) -> list[int]:
 
 
 def fit_surrogate(space: SearchSpace, data: Measurements) -> tuple[Surrogate, dict[str, float]]:
-    """The model as shipped, and how closely its tables follow the exact posterior."""
+    """Return the shipped model, and how closely its tables approximate the exact posterior."""
     basis = basis_of(space)
     features = basis.features(data.genotypes)
     posterior = fit(features, warp(data.accuracy, CEILING), basis.groups)
@@ -139,9 +140,9 @@ Tried = tuple[Predicted, Predicted, float]  # held-out folds, extrapolation, sec
 def compare_families(
     space: SearchSpace, data: Measurements, *, seed: int, known: dict[str, Tried]
 ) -> list[dict[str, Any]]:
-    """One row for each family: scores on the folds of `seed` and of the extrapolation.
+    """Return one row for each family: scores on the folds of `seed` and of the extrapolation.
 
-    known  families whose predictions are there already.
+    known  families whose predictions have been made already.
     """
     above = data.accuracy > EXTRAPOLATION_LIMIT
     rows: list[dict[str, Any]] = []
@@ -171,7 +172,7 @@ def compare_families(
 
 
 def optimum(space: SearchSpace, surrogate: Surrogate, data: Measurements) -> dict[str, Any]:
-    """What a search under 400M FLOPs would find, beside the best that was measured there."""
+    """Return the result of a search within 400M FLOPs, and the best measured network within it."""
     rng = np.random.default_rng(3)
     population = space.sample(4_000, rng)
     for _ in range(60):
@@ -197,7 +198,7 @@ def optimum(space: SearchSpace, surrogate: Surrogate, data: Measurements) -> dic
 
 
 def speed(space: SearchSpace, surrogate: Surrogate) -> list[dict[str, float]]:
-    """Genotypes per second, mean and std, best of nine; and what numpy needed beside."""
+    """Return genotypes per second (mean and std predicted, best of nine) and additional memory."""
     rows = []
     for count in (1_000, 10_000, 300_000):
         genotypes = space.sample(count, np.random.default_rng(4))
@@ -221,7 +222,7 @@ def speed(space: SearchSpace, surrogate: Surrogate) -> list[dict[str, float]]:
 
 
 def draw(path: Path, data: Measurements, held: Predicted, high: Predicted) -> None:
-    """Three panels: out-of-fold scatter, calibration of the intervals, extrapolation."""
+    """Draw three panels: out-of-fold predictions, calibration of the intervals, extrapolation."""
     from statistics import NormalDist
 
     above = data.accuracy > EXTRAPOLATION_LIMIT
@@ -262,7 +263,7 @@ def draw(path: Path, data: Measurements, held: Predicted, high: Predicted) -> No
 
 
 def report(space: SearchSpace, data: Measurements, args: Options, start: float) -> dict[str, Any]:
-    """Fit, write the model, and everything in the results file; draws the figure."""
+    """Fit and write the model, draw the figure; return the content of the result file."""
     surrogate, tabulation = fit_surrogate(space, data)
     write_surrogate(args.out, surrogate)
     surrogate = read_surrogate(args.out)
@@ -306,7 +307,7 @@ def report(space: SearchSpace, data: Measurements, args: Options, start: float) 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command."""
     results = RESULTS / "imagenet_surrogate.json"
     parser = experiment_arguments(__doc__)
     parser.add_argument(
@@ -315,9 +316,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "nas" / "evaluators" / "imagenet_surrogate.npz"
     )
-    parser.add_argument("--results", type=Path, default=results, help="JSON; figure beside it")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=results,
+        help="result file (JSON); the figure is written beside it",
+    )
     parser.add_argument("--fold-seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--no-families", action="store_true", help="skip the comparison")
+    parser.add_argument(
+        "--no-families", action="store_true", help="skip the other families of models"
+    )
     args = parser.parse_args(argv)
     start = time.perf_counter()
     space = space_named("efficientnet")

@@ -1,15 +1,16 @@
 """Fit the model of ImageNet top-1 under a longer schedule that ships with the surrogate.
 
 Data: 80 networks of Accel-NASBench (Ahmad et al., DAC 2024; Apache-2.0), each trained with three
-seeds under the short schedule of the surrogate's measurements and under one 5.7 times longer. None
-of them is among the 4,623 networks that the surrogate was fitted to, so its predictions of them are
-predictions of new networks. The inputs are the surrogate's predictions, never the measured short
-accuracies: that is all there is when a network is searched for.
+seeds under the short schedule of the surrogate's measurements and under one that is 5.7 times
+longer. None of them is among the 4,623 networks of the surrogate, so its predictions are those of
+new networks. The inputs are the predictions of the surrogate and not the measured short accuracies,
+because a search has only predictions.
 
 Writes nas/evaluators/imagenet_long_schedule.json, results/long_schedule.json and a figure. Reported
-in leave-one-out and in repeated tenfold cross-validation: errors, coverage of the intervals,
-extrapolation (fitted without the best quarter), and whether the probability that one network beats
-another is right. Goals: MAE at most .35, 95% intervals cover 90 to 99%. A minute.
+for leave-one-out and for repeated tenfold cross-validation: errors, coverage of the intervals,
+extrapolation (fitted without the best quarter), and the calibration of the probability that one
+network is better than another. Goals: MAE at most .35, 95% intervals cover 90 to 99%. Time: a
+minute.
 
     python -m experiments.fit_long_schedule
 """
@@ -60,15 +61,16 @@ GOAL_MAE, GOAL_95 = 0.35, (0.90, 0.99)
 
 
 def surrogate_tables() -> Tables:
-    """Of the short schedule, as shipped."""
+    """Return the shipped tables of the short schedule."""
     return read_surrogate(ROOT / "nas" / "evaluators" / "imagenet_surrogate.npz").tables
 
 
 class Trainings(NamedTuple):
     """Networks under both schedules.
 
-    genotypes int8 [n, decisions]; short and long [n, 3] top-1 by seed, percent.
-    predicted  their own short accuracy by the surrogate; logs [n, 4] of `Tables.logs`.
+    genotypes  int8 [n, decisions]; short and long: [n, 3] top-1 by seed, percent.
+    predicted  their own short accuracy as predicted by the surrogate; logs: [n, 4] of
+               `Tables.logs`.
     """
 
     genotypes: np.ndarray
@@ -78,7 +80,7 @@ class Trainings(NamedTuple):
     logs: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> Trainings:
-        """Some of the networks."""
+        """Return the chosen networks."""
         predicted = OwnAccuracy(self.predicted.mean[chosen], self.predicted.std[chosen])
         return Trainings(
             self.genotypes[chosen],
@@ -90,9 +92,9 @@ class Trainings(NamedTuple):
 
 
 def read_trainings(path: Path, space: SearchSpace) -> Trainings:
-    """The table of both schedules; ValueError where it is absent."""
+    """Read the table of both schedules; raises ValueError if it does not exist."""
     if not path.is_file():
-        raise ValueError(f"trainings: {path} does not exist; --trainings names the place")
+        raise ValueError(f"trainings: {path} does not exist; use --trainings FILE")
     import pandas
 
     table = pandas.read_parquet(path)
@@ -111,10 +113,10 @@ def read_trainings(path: Path, space: SearchSpace) -> Trainings:
 
 
 def fit_long(data: Trainings) -> LongSchedule:
-    """The model of some trainings: weighted least squares with a prior on all but the line.
+    """Fit the model: weighted least squares with a prior on all weights but constant and slope.
 
-    The deviation that is left beyond the surrogate's own uncertainty and the seeds is the one of
-    highest marginal likelihood.
+    The remaining deviation, beyond the uncertainty of the surrogate and of the seeds, maximises the
+    marginal likelihood.
     """
     from scipy.optimize import minimize_scalar
 
@@ -166,12 +168,12 @@ class Held(NamedTuple):
 
 
 def predicted_by(model: LongSchedule, data: Trainings) -> Held:
-    """The model's predictions of trainings."""
+    """Return the model's predictions for some trainings."""
     return Held(*model.predict(*data.predicted, data.logs))
 
 
 def cross_validated(data: Trainings, fold: np.ndarray) -> Held:
-    """Predictions of each fold by a model of the others."""
+    """Return the predictions of each fold by a model of the other folds."""
     mean, std, seeds = (np.empty(len(fold)) for _ in range(3))
     for index in np.unique(fold):
         held = fold == index
@@ -181,7 +183,7 @@ def cross_validated(data: Trainings, fold: np.ndarray) -> Held:
 
 
 def scores(data: Trainings, held: Held) -> dict[str, Any]:
-    """Errors in points against the mean of the seeds; coverage of the mean and of each training."""
+    """Return errors in points against the mean of the seeds, and the coverage of the intervals."""
     error = held.own.mean - data.long.mean(1)
     mean_std = np.hypot(held.own.std, held.seeds / np.sqrt(len(SEEDS)))
     one_std = np.hypot(held.own.std, held.seeds)[:, None]
@@ -201,9 +203,9 @@ def scores(data: Trainings, held: Held) -> dict[str, Any]:
 
 
 def pairs(data: Trainings, held: Held, chosen: np.ndarray) -> list[dict[str, Any]]:
-    """How often the network with that probability of being better had the better mean.
+    """Return how often the network with a given probability of being better had the better mean.
 
-    The means of three seeds are themselves uncertain, which is added to the deviations.
+    The uncertainty of the means of three seeds is added to the deviations.
     """
     std = np.hypot(held.own.std, held.seeds / np.sqrt(len(SEEDS)))
     left, right = np.triu_indices(len(chosen), 1)
@@ -223,7 +225,7 @@ def pairs(data: Trainings, held: Held, chosen: np.ndarray) -> list[dict[str, Any
 
 
 def baselines(data: Trainings) -> list[dict[str, Any]]:
-    """Leave-one-out MAE of simpler models and of measured short accuracies."""
+    """Return the leave-one-out MAE of simpler models and of models of measured short accuracies."""
     means = data.long.mean(1)
 
     def error(columns: np.ndarray) -> float:
@@ -246,7 +248,7 @@ def baselines(data: Trainings) -> list[dict[str, Any]]:
 
 
 def draw(path: Path, data: Trainings, held: Held, model: LongSchedule) -> None:
-    """Two panels: held-out predictions, and the deviation along the range with what is beyond."""
+    """Draw held-out predictions, and the deviation inside and outside the fitted range."""
     figure = new_figure(10, 4.4)
     left, right = figure.subplots(1, 2)
     means = data.long.mean(1)
@@ -274,7 +276,7 @@ def draw(path: Path, data: Trainings, held: Held, model: LongSchedule) -> None:
 
 
 def report(data: Trainings, model: LongSchedule, fold_seeds: Sequence[int]) -> dict[str, Any]:
-    """What the result file says."""
+    """Return the content of the result file."""
     count = len(data.long)
     everyone = np.arange(count)
     held = cross_validated(data, everyone)
@@ -321,7 +323,7 @@ def report(data: Trainings, model: LongSchedule, fold_seeds: Sequence[int]) -> d
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command."""
     parser = experiment_arguments(__doc__)
     parser.add_argument(
         "--trainings",

@@ -1,19 +1,20 @@
-"""Fit the regression over published trainings that predicts what growing a network gains.
+"""Fit the regression over published trainings that predicts the gain of growing a network.
 
 Data: 367 published ImageNet trainings in 51 groups of base and recipe, scaled in depth, width and
 resolution, collected from papers and repositories with their sources in ../shared/reference/
 published_scaling.csv. Recipes differ, no training has a second seed, and in several series the
-regularisation grows with the network: a regression over them says what growing has gained
-elsewhere, and no more.
+regularisation grows with the network: the regression describes what growing has gained elsewhere,
+not what it causes.
 
 Writes scaling/published/published_scaling.json, results/published_scaling.json and two figures:
-published_scaling.png, and published_forecasts.png of what the next member reaches.
-Reported: errors, order of pairs at equal FLOPs and coverage with whole groups held out (two tables
-of the same trainings count as one) and with whole bases held out; B1 to B7 from B0 alone with every
-series of B networks held out; Lite, V2-B and ResNet series; forecasts from the first members; the
-flatness of the optimum; other ceilings of the response. Goals: MAE at most .75 points, 85% of the
-pairs, coverage within 5 points of nominal, B1 to B7 within 1 point, forecasts of B4 within 1.
-A minute.
+published_scaling.png, and published_forecasts.png with the forecasts of the next member of a
+series. Reported: errors, order of pairs at equal FLOPs and coverage with whole groups held out (two
+tables of the same trainings count as one) and with whole bases held out; B1 to B7 from B0 alone
+with every series of B networks held out; Lite, V2-B and ResNet series; forecasts from the first
+members; the flatness of the optimum; other ceilings of the response. Goals: MAE at most .75 points,
+85% of the pairs, coverage within 5 points of nominal, B1 to B7 within 1 point, forecasts of B4
+within 1.
+Time: a minute.
 
     python -m experiments.fit_published_scaling
 """
@@ -68,7 +69,7 @@ from vbs.folder import write_json
 
 NAMES = {"squares": SQUARES, "interactions": INTERACTIONS}
 LINEAR = ("d", "w", "r")
-B_SERIES = ("efficientnet_b0/", "efficientnet_lite0/")  # groups with B networks, Lite among them
+B_SERIES = ("efficientnet_b0/", "efficientnet_lite0/")  # groups with B networks, including Lite
 CEILINGS = (100.0, 95.0, 92.0, 90.0)
 # timm 1.0.31, results-imagenet.csv, tf_efficientnetv2_b0..b3.in1k at 224, 240, 260 and 300 px; not
 # among the trainings that the regression is fitted to
@@ -83,14 +84,14 @@ GOALS = {
 
 
 class Held(NamedTuple):
-    """Predicted gains of held-out trainings and their deviations, points, [n] each."""
+    """Predicted gains of held-out trainings and their deviations, in points, [n] each."""
 
     points: np.ndarray
     std: np.ndarray
 
 
 def predicted(models: Sequence[GrowthModel], logs: np.ndarray, base_top1: np.ndarray) -> Held:
-    """Gains of networks over bases of their own, by the mean of the models."""
+    """Return the gains of networks over their bases, by the mean of the models."""
     base = latent(base_top1)
     points, variance = [], []
     for each in models:
@@ -105,7 +106,7 @@ def predicted(models: Sequence[GrowthModel], logs: np.ndarray, base_top1: np.nda
 def cross_validated(
     data: Trainings, fold: np.ndarray, fits: Mapping[str, Fitted]
 ) -> dict[str, list[GrowthModel]]:
-    """For each fold, in order, the models of the other folds, all their variances fitted again."""
+    """Return for each fold, in order, the models fitted to the other folds."""
     return {
         name: [
             fit_growth(data.rows(fold != index), fit.model.names, start=fit.deviations).model
@@ -118,7 +119,7 @@ def cross_validated(
 def held_out(
     data: Trainings, fold: np.ndarray, models: Mapping[str, Sequence[GrowthModel]]
 ) -> Held:
-    """Each fold's predictions by the models of the other folds."""
+    """Return the predictions of each fold by the models of the other folds."""
     points, std = np.zeros(len(fold)), np.zeros(len(fold))
     for place, index in enumerate(np.unique(fold)):
         rows = fold == index
@@ -128,7 +129,7 @@ def held_out(
 
 
 def scores(table: Table, held: Held) -> dict[str, Any]:
-    """Errors in points, coverage, and how many pairs at equal FLOPs are in the right order."""
+    """Return errors in points, coverage, and the share of pairs at equal FLOPs in order."""
     data, rows = table.trainings, table.scored
     gain = data.top1 - data.base_top1
     error = (held.points - gain)[rows]
@@ -155,10 +156,10 @@ def scores(table: Table, held: Held) -> dict[str, Any]:
 
 
 def widening(table: Table, held: Held) -> float:
-    """By what deviations are multiplied: so that 68% and 95% intervals miss as little as can be.
+    """Return the factor of the deviations with which 68% and 95% intervals have the best coverage.
 
-    The errors have heavier tails than a normal variable, so that one factor cannot meet both
-    exactly; the larger of the two misses is the least.
+    The errors have heavier tails than a normal variable, so one factor cannot meet both exactly; it
+    minimises the larger of the two differences.
     """
     data, rows = table.trainings, table.scored
     sigmas = np.abs(held.points - data.top1 + data.base_top1)[rows] / held.std[rows]
@@ -172,12 +173,12 @@ def widening(table: Table, held: Held) -> float:
 
 
 def widened(models: Sequence[GrowthModel], factor: float) -> list[GrowthModel]:
-    """The models with that factor of their deviations."""
+    """Return the models with their deviations multiplied by a factor."""
     return [dataclasses.replace(each, widened=factor) for each in models]
 
 
 def b_from_b0(table: Table, fits: Mapping[str, Fitted], factor: float) -> dict[str, Any]:
-    """Errors of B1 to B7 and Lite from their bases, with every series of B networks held out."""
+    """Return errors of B1 to B7 and Lite from their bases, with every B series held out."""
     apart = np.array([name.startswith(B_SERIES) for name in table.groups])
     data = table.trainings
     left = data.rows(~apart[data.group])
@@ -211,7 +212,7 @@ def b_from_b0(table: Table, fits: Mapping[str, Fitted], factor: float) -> dict[s
 
 
 def by_series(table: Table, held: Held) -> list[dict[str, Any]]:
-    """One row for each group: errors with the group held out."""
+    """Return one row for each group: errors with the group held out."""
     data, rows = table.trainings, []
     for index, name in enumerate(table.groups):
         chosen = (data.group == index) & table.scored
@@ -231,7 +232,7 @@ def by_series(table: Table, held: Held) -> list[dict[str, Any]]:
 
 
 def v2_b(timm: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Real factors [4, 3] and top-1 [4] of EfficientNetV2-B0 to B3, which no fit has seen."""
+    """Return real factors [4, 3] and top-1 [4] of EfficientNetV2-B0 to B3, which no fit uses."""
     import pandas
 
     table = pandas.read_csv(timm)
@@ -251,7 +252,7 @@ def forecasts(
     without_b: Sequence[GrowthModel],
     v2: tuple[np.ndarray, np.ndarray] | None,
 ) -> list[dict[str, Any]]:
-    """What the next member reaches, from two members or more, with the group held out."""
+    """Return forecasts of the next member from two or more members, with the group held out."""
     data, rows = table.trainings, []
     series = [name for name in table.groups if len(table.of(name)) >= 3 and _compound(table, name)]
     folds = list(np.unique(table.fold))
@@ -272,7 +273,7 @@ def forecasts(
 
 
 def _compound(table: Table, name: str) -> bool:
-    """Whether a group is one series of ever larger networks, and not a grid."""
+    """Return whether a group is one series of growing networks, not a grid."""
     return name.startswith(
         ("efficientnet_b0/en", "efficientnet_b0/pycls", "efficientnet_lite")
     ) or (name.startswith(("resnet50/", "resnet_rs50/")) and "table3" not in name)
@@ -300,7 +301,7 @@ def _forecast_rows(
 
 
 def optima(base_top1: float) -> list[dict[str, Any]]:
-    """The best split of three growths, by each model, and how flat it is."""
+    """Return the best split of three growths by each model, and how flat the optimum is."""
     rows = []
     for growth, model in itertools.product((2.0, 4.0, 8.0), ("squares", "interactions", "both")):
         found = best_split(growth, base_top1=base_top1, model=model)
@@ -322,7 +323,7 @@ def optima(base_top1: float) -> list[dict[str, Any]]:
 
 
 def ceilings(table: Table) -> list[dict[str, Any]]:
-    """Errors with other ceilings of the response, variances fitted once; and without squares."""
+    """Return errors with other ceilings of the response and without squares, variances fixed."""
     rows: list[dict[str, Any]] = []
     variants = [(ceiling, NAMES) for ceiling in CEILINGS] + [(CEILING, {"linear": LINEAR})]
     for ceiling, names in variants:
@@ -349,7 +350,7 @@ def ceilings(table: Table) -> list[dict[str, Any]]:
 
 
 def draw(path: Path, table: Table, held: Held, base_top1: float) -> None:
-    """Three panels: held-out gains, gains along each axis, the triangle of splits at 2x."""
+    """Draw held-out gains, gains along each axis, and a triangle of the splits at 2x FLOPs."""
     data, rows = table.trainings, table.scored
     figure = new_figure(15, 4.6)
     left, middle, right = figure.subplots(1, 3)
@@ -393,7 +394,7 @@ def draw(path: Path, table: Table, held: Held, base_top1: float) -> None:
 
 
 def _draw_triangle(figure: Any, axes: Any, base_top1: float) -> None:
-    """What each split of 2x FLOPs loses to the best."""
+    """Draw the points that each split of 2x FLOPs loses to the best split."""
     found = best_split(2.0, base_top1=base_top1)
     loss = found.expected.max() - found.expected
     x = found.places[:, 1] + found.places[:, 2] / 2
@@ -416,7 +417,7 @@ def _draw_triangle(figure: Any, axes: Any, base_top1: float) -> None:
 
 
 def report(table: Table, out: Path, timm: Path, picture: Path) -> dict[str, Any]:
-    """Fit, cross-validate, write the models; what the result file says; draws the figure."""
+    """Fit, cross-validate and write the models, draw the figure; return the result file."""
     data = table.trainings
     fits = {name: fit_growth(data, names) for name, names in NAMES.items()}
     models = cross_validated(data, table.fold, fits)
@@ -506,7 +507,7 @@ def _v2_rows(v2: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command."""
     reference = SHARED.parent / "reference"
     parser = experiment_arguments(__doc__)
     parser.add_argument("--trainings", type=Path, default=reference / "published_scaling.csv")

@@ -1,19 +1,19 @@
-"""Everything that only a GPU can show, checked and measured by one command, in order of importance.
+"""All checks and measurements that need a GPU, in order of importance, run by one command.
 
 What: CPU and GPU compute the same logits, losses and gradients (float32, bfloat16); the loop learns
-with channels_last, bfloat16 and torch.compile; EfficientNet-B0 at 224 px and the proxy network at
-32 px in images a second, over timm's best in the same run (goal: at least 1.0); a resumed training
-is the same training; a batch that does not fit is answered with one that does; the GPU does not
-wait for augmented images at 32 px; two trials on half a GPU each, through Ray; one process with
-DistributedDataParallel over NCCL; block times by CUDA events (goal: Kendall tau .9); what cuDNN's
-choice by timing would gain; CIFAR-10 to 90% in seconds; and with the time that is left the grid of
-alpha, beta and gamma, with trainings so long that depth is not punished.
-Each step is a process of its own, ended at its limit, so that one that hangs or crashes costs the
-others nothing. A step whose packages (Ray, timm, ...) or images are missing is skipped by name. The
-result file is written after every step; the same command continues where it was interrupted, and
---steps runs some again. Exit code 1 where a step failed. torch 2.11 or newer.
-With --dry every step runs on a CPU with tiny networks, without verdicts: two minutes at most.
-Measured: not yet. Time: --minutes (8), of which the last step takes what the others leave.
+with channels_last, bfloat16 and torch.compile; images/s of EfficientNet-B0 at 224 px and of the
+proxy network at 32 px, relative to timm's best setting in the same run (goal: at least 1.0); a
+resumed training equals an uninterrupted one; after running out of memory, the proposed batch fits;
+the GPU does not wait for augmented images at 32 px; two trials on half a GPU each, through Ray; one
+process with DistributedDataParallel over NCCL; block times by CUDA events (goal: Kendall tau .9);
+the gain of cuDNN's benchmark mode; seconds to 90% on CIFAR-10; and, in the remaining time, the grid
+of alpha, beta and gamma with trainings that are long enough for depth. Each step runs in a process
+of its own, which is ended at its time limit, so that a step that hangs or crashes does not affect
+the others. Steps whose packages (Ray, timm, ...) or images are missing are skipped and listed. The
+result file is written after every step; the same command resumes, and --steps repeats some steps.
+The exit code is 1 if a step failed. Needs torch 2.11 or newer. With --dry every step runs on a CPU
+with tiny networks and without verdicts, in two minutes at most.
+Measured: not yet. Time: --minutes (8); the last step takes the time that the others leave.
 Writes: results/gpu_check.json (--dry: runs/gpu_check_dry.json). Command:
 
     python -m experiments.gpu_check [--minutes 8] [--data parquet:../shared/data/cifar10] [--dry]
@@ -45,11 +45,17 @@ OUT = {False: RESULTS / "gpu_check.json", True: Path("runs") / "gpu_check_dry.js
 def _arguments(texts: list[str] | None) -> Options:
     parser = experiment_arguments(__doc__)
     names = [step.name for step in STEPS]
-    parser.add_argument("--minutes", type=float, help=f"in all (default {MINUTES:g})")
-    parser.add_argument("--dry", action="store_true", help="every step in a tiny form, on a CPU")
-    parser.add_argument("--data", help="CIFAR-10, as train.run takes it")
     parser.add_argument(
-        "--steps", nargs="+", choices=names, metavar="STEP", help="run these, whatever is known"
+        "--minutes", type=float, help=f"time limit of all steps (default {MINUTES:g})"
+    )
+    parser.add_argument("--dry", action="store_true", help="run every step in a tiny form on a CPU")
+    parser.add_argument("--data", help="CIFAR-10, as for train.run")
+    parser.add_argument(
+        "--steps",
+        nargs="+",
+        choices=names,
+        metavar="STEP",
+        help="run these steps, also if they have results",
     )
     parser.add_argument("--out", type=Path, help="result file")
     arguments = parser.parse_args(texts)
@@ -61,7 +67,7 @@ def _arguments(texts: list[str] | None) -> Options:
 
 
 def run(texts: list[str] | None = None) -> int:
-    """The command: run the steps, write the result file after each, show the table."""
+    """Run the steps, write the result file after each, and print the table."""
     arguments = _arguments(texts)
     out = arguments.out or OUT[arguments.dry]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +90,7 @@ def run(texts: list[str] | None = None) -> int:
 
 
 def _settings(check: Check, machine: Row) -> dict[str, Any]:
-    """What rows of one file have in common."""
+    """Return the settings that all rows of one file share."""
     data = None if check.data is None else Path(check.data).name
     known = machine["finding"]
     return {

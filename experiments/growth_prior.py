@@ -1,17 +1,18 @@
-"""Are fewer trainings enough where published trainings serve as prior of the surface?
+"""Are fewer trainings enough with published trainings as prior of the surface?
 
-A grid of candidates at one growth is trained and a surface fitted through their accuracies
-(`scaling.surface`). Replayed without a prior, with the published trainings as prior at a weight
-that is learned from the accuracies, and at weight 1:
+A grid of candidates at one growth is trained, and a surface is fitted to their accuracies
+(`scaling.surface`). This is replayed without a prior, with the published trainings as prior at a
+weight that is learned from the accuracies, and with the prior at weight 1:
 
-- simulated grids at 8x FLOPs whose optimum is known. "a new recipe": the truth is drawn from the
-  prior; "wrong prior": depth loses and width wins by 6 points, which no published recipe shows.
+- simulated grids at 8x FLOPs with a known optimum. "a new recipe": the true surface is drawn from
+the
+  prior; "wrong prior": depth loses 6 points to width, which no published recipe shows.
 - the three committed grids of CIFAR-10 at 2x (results/scaling_cifar10.json): some candidates with
   two seeds each are given, and the choice is scored by the mean of all seeds. Six short epochs of
   3M FLOPs are far from the published trainings.
 
-Scores: points that the chosen place (or candidate) loses to the best; how often 95% intervals of
-the shares hold the true ones; their mean width; the learned weight. Ten minutes.
+Scores: points that the chosen place (or candidate) loses to the best; how often the 95% intervals
+of the shares contain the true ones; their mean width; the learned weight. Time: ten minutes.
 
     python -m experiments.growth_prior
 """
@@ -40,22 +41,22 @@ SEEDS, NOISE = 2, 0.3  # seeds of a candidate; deviation of simulated trainings,
 MISSED = 0.1  # deviation of candidates from a smooth surface, points
 ARMS = ("no prior", "learned weight", "weight 1")
 PLACES = simplex()
-# points of a surface that no published recipe has: depth alone loses 6 points to width alone
+# weights of a surface unlike any published recipe: depth alone loses 6 points to width alone
 WRONG = np.array([74.0, 80.0, 77.0, 0.0, 0.0, 1.0])
 
 
 def prior_of(arm: str, prior: Prior) -> Prior | None:
-    """The prior as that arm uses it."""
+    """Return the prior as the arm uses it."""
     if arm == "no prior":
         return None
     return Prior(prior.weights, prior.precision, None if arm == "learned weight" else 1.0)
 
 
 def new_recipe(prior: Prior, rng: np.random.Generator) -> np.ndarray:
-    """Weights [6] of a surface drawn from the prior, at a height of 80%."""
+    """Return the weights [6] of a surface drawn from the prior, at a height of 80%."""
     covariance = np.linalg.inv(prior.precision)
     flat = np.eye(6)
-    flat[:3, :3] -= 1 / 3  # the height is free in the prior, and drawn here as 0
+    flat[:3, :3] -= 1 / 3  # removes the height, which the prior leaves free
     drawn = rng.multivariate_normal(np.zeros(6), flat @ covariance @ flat.T)
     return prior.weights + drawn + np.array([80.0, 80, 80, 0, 0, 0])
 
@@ -63,7 +64,7 @@ def new_recipe(prior: Prior, rng: np.random.Generator) -> np.ndarray:
 def simulated(
     truth: Callable[[np.random.Generator], np.ndarray], prior: Prior, repeats: int
 ) -> list[dict[str, Any]]:
-    """One row for each number of candidates and arm."""
+    """Return one row for each number of candidates and arm."""
     rows = []
     for count in COUNTS:
         found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
@@ -115,7 +116,7 @@ def _means(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def cifar10(path: Path, repeats: int) -> list[dict[str, Any]]:
-    """The committed grids: some candidates with one seed each are given."""
+    """Return rows for the committed grids, given some candidates with two seeds each."""
     grids = json.loads(path.read_text())["grids"]
     rows = []
     for name, candidates in grids.items():
@@ -160,7 +161,7 @@ def cifar10(path: Path, repeats: int) -> list[dict[str, Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--grids", type=Path, default=RESULTS / "scaling_cifar10.json")
     parser.add_argument("--repeats", type=int, default=60, help="simulated grids of each kind")

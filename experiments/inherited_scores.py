@@ -1,13 +1,13 @@
-"""Which score of an inherited network tells how good it will be once it is fine-tuned?
+"""Which score of an inherited network predicts its accuracy after fine-tuning?
 
-What: EfficientNet-Lite0 of ImageNet is fine-tuned on sign_digits at 96 px: the parent. 24
+What: EfficientNet-Lite0 (ImageNet) is fine-tuned on sign_digits at 96 px: the parent. 24
 sub-networks, spread evenly over the logarithm of their FLOPs from 8 to 60% of the parent's, inherit
-their weights from it. Each is scored by every score of `nas.evaluators.inherited_scores`, with
-channels chosen by the L1 norm of weights, by batch-norm scales and by a Taylor expansion, layers by
-the loss without them and from the end; then it is fine-tuned for six epochs. Shown: rank
-correlation (Kendall tau, Spearman rho) of each score on the minival with the test accuracy after
-fine-tuning, its seconds, and those of FLOPs and params.
-Time: 60 minutes of 2 CPU cores; resumes. Command:
+its weights. Each is scored with every score of `nas.evaluators.inherited_scores`, with channels
+chosen by the L1 norm of weights, by batch-norm scales and by a Taylor expansion, and layers by the
+loss without them and from the end. Then each is fine-tuned for six epochs. Shown: rank correlation
+(Kendall tau, Spearman rho) of each score on the minival with the test accuracy after fine-tuning,
+the seconds of the score, and the correlation of FLOPs and params.
+Time: 60 minutes on 2 CPU cores; resumable. Command:
 
     python -m experiments.inherited_scores --data ../shared/data/sign_digits.zip
 
@@ -62,7 +62,7 @@ from vbs.figure import draw_picture, new_figure, save_png
 
 NAME = "inherited_scores"
 COUNT, EPOCHS = 24, 6
-# name -> importance of channels, and of layers
+# name -> importance of channels, importance of layers
 CHOICES = {
     "taylor": ("taylor", "loss"),
     "taylor, layers from the end": ("taylor", "end"),
@@ -134,7 +134,7 @@ def _described(child: Architecture) -> dict[str, Any]:
 
 
 def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """Rank correlations with the accuracy after fine-tuning."""
+    """Return the rank correlations with the accuracy after fine-tuning."""
     from scipy.stats import kendalltau, spearmanr
 
     rows = list(done.values())
@@ -164,7 +164,7 @@ def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """Accuracy after fine-tuning against FLOPs and against each score."""
+    """Draw the accuracy after fine-tuning against FLOPs and against each score."""
     figure = new_figure(13, 3.6)
     names = ["flops", *SCORES]
     for place, name in enumerate(names, 1):
@@ -186,7 +186,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Fine-tune the parent, run what is missing of the candidates, then write the figure."""
+    """Fine-tune the parent, run the missing candidates and draw the figure."""
     parser = arguments(__doc__, name=NAME, seeds=range(COUNT))
     parser.add_argument("--data", required=True, help="sign_digits.zip")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")

@@ -1,14 +1,15 @@
-"""What do activation and squeeze-and-excitation cost in int8, and does a search have to know it?
+"""What do activation and squeeze-and-excitation cost in int8, and must a search know it?
 
 What: four networks spread over the compact space within 4M FLOPs at 32 px, each with three
 activations (ReLU6, SiLU, hard-swish), without and with squeeze-and-excitation (SE, a quarter of a
-block's input channels): 24 networks, trained on CIFAR-10 by the recipe `proxy` for 3 epochs. Each
+block's input channels): 24 networks, trained on CIFAR-10 with the recipe `proxy` for 3 epochs. Each
 is quantised to int8 (onnxruntime, static, per channel, ranges of 128 training images) and scored on
-the minival and on the test images. Shown: points of test accuracy lost by activation and SE, the
-latency of one image in float and in int8 on one thread, and the int8 accuracy of the network that
-is best on the minival in float, beside that of the one that is best in int8.
-Expected: ReLU6 without SE loses least, SiLU with SE most, as EfficientNet-Lite was made for.
-Time: an hour of 2 CPU cores; resumes. Needs the extra onnx. Command:
+the minival and on the test images. Shown: points of test accuracy lost by activation and SE; the
+latency of one image in float and in int8 on one thread; and the int8 accuracy of the network that
+is best on the minival in float, compared with that of the network that is best in int8.
+Expected: ReLU6 without SE loses least, SiLU with SE most, which is the reason for
+EfficientNet-Lite.
+Time: an hour on 2 CPU cores; resumable. Needs the extra onnx. Command:
 
     python -m experiments.int8_choices --data parquet:../shared/data/cifar10
 
@@ -58,7 +59,7 @@ SHAPES, EPOCHS = 4, 3
 
 
 def networks() -> dict[str, Architecture]:
-    """All 24, by names such as "2 silu SE"."""
+    """Return all 24 networks, with names such as "2 silu SE"."""
     space = compact_space()
     genotypes = spread(space, Objective(COMPACT_FLOPS, "feasible"), SHAPES)
     found = {}
@@ -73,12 +74,12 @@ def networks() -> dict[str, Architecture]:
 
 
 def recipe_of(seed: int) -> Recipe:
-    """The recipe of all trainings."""
+    """Return the recipe of all trainings."""
     return change(preset("proxy"), [f"epochs={EPOCHS}", f"seed={seed}"])
 
 
 def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Train one network, quantise it, and measure both."""
+    """Train one network, quantise it, and measure both forms."""
     network, recipe = networks()[name], recipe_of(seed)
     data = load(source, minival=recipe.minival)
     execution = Execution(checkpoint=folder, device="cpu")
@@ -104,7 +105,7 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
 def _functions(
     network: torch.nn.Module, data: Data, prepared: Preparation, folder: Path
 ) -> dict[str, Callable[[], Any]]:
-    """One image in float and in int8, both in onnxruntime on one thread."""
+    """Return functions that compute one image in float and in int8 on one thread (onnxruntime)."""
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     batches = [x for x, _ in some_batches(data.train, prepared, device=cpu, count=CALIBRATION)]
@@ -115,7 +116,7 @@ def _functions(
 
 
 def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """Losses by activation and SE, and what a choice in int8 gains."""
+    """Return the losses by activation and SE, and the gain of a choice by int8 accuracy."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for row in done.values():
         kinds.setdefault(row["name"].partition(" ")[2], []).append(row)
@@ -134,7 +135,7 @@ def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _row(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over shapes and seeds; the error is the standard error of the mean loss."""
+    """Return means over shapes and seeds; the error is the standard error of the mean loss."""
     losses = np.array([row["test"]["float"] - row["test"]["int8"] for row in rows])
     error = standard_error(losses) if len(losses) > 1 else None
     times = [row["milliseconds"] for row in rows]
@@ -150,7 +151,7 @@ def _row(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """Points lost by activation and SE."""
+    """Draw the points lost by activation and SE."""
     figure = new_figure(7, 4, dpi=120)
     axes = figure.add_subplot()
     kinds = list(result["kinds"].items())
@@ -171,9 +172,11 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run what is missing of the arms, then write the figure."""
+    """Run the missing arms and draw the figure."""
     parser = arguments(__doc__, name="int8_choices", seeds=(0,))
-    parser.add_argument("--data", required=True, help="as in training, e.g. parquet:DIR")
+    parser.add_argument(
+        "--data", required=True, help="CIFAR-10, as for train.run, e.g. parquet:DIR"
+    )
     args = parser.parse_args()
     check_installed()
     settings = {"epochs": EPOCHS, "shapes": SHAPES, "recipe": recipe_of(0).to_dict()}

@@ -1,14 +1,14 @@
-"""How well do ten measurements describe a device that nobody measured?
+"""How well do ten measurements describe a new device?
 
-What: each of six measured accelerators in turn plays the new device. It is measured on 5 to 50
-networks, chosen by design or at random among the measured ones, and all others are predicted. The
-other devices serve as prior, but never those of the same line (A100 and RTX 3090; TPUv2 and
-TPUv3), nor the training time; the deviations of the prior are learned without that line, too
-(nested). Compared with: the prior without any device (costs only), and a line through FLOPs.
-What is not nested: the kinds of features were chosen by looking at these devices.
+What: each of six measured accelerators in turn serves as the new device. It is measured on 5 to 50
+networks, designed or drawn at random from the measured ones, and all others are predicted. The
+other devices serve as prior, except those of the same line (A100 and RTX 3090; TPUv2 and TPUv3) and
+the training time; the deviations of the prior are also learned without that line (nested).
+Compared with the prior without any device (costs only) and with a line through FLOPs. Not nested:
+the kinds of features were chosen with these devices in view.
 Expected with ten designed measurements (Kendall tau, mean error): A100 .92, 4.8%; RTX 3090 .92,
 5.2%; TPUv2 .89, 6.6%; TPUv3 .80, 5.4%; ZCU102 .89, 7.8%; VCK190 .90, 7.4%; training time .83, 7.3%.
-Time: 2 minutes of one core.
+Time: 2 minutes on one core.
 Command: python -m experiments.leave_one_device_out [--measurements FILE]
 Writes nas/devices/prior.json, experiments/results/leave_one_device_out.{json,png}.
 """
@@ -51,7 +51,7 @@ TESTED = 1_500  # networks whose ranks are compared
 def evaluate(
     prior: Prior, data: Speeds, key: Key, count: int, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Scores on all other networks after `count` designed, and random, measurements."""
+    """Return scores on all other networks after `count` designed and after `count` random ones."""
     rows = rng.permutation(np.flatnonzero(np.isfinite(data.seconds[key])))
     pool = data.genotypes[rows[:POOL]]
     targets = data.genotypes[rows[POOL : POOL + TARGETS]]
@@ -76,13 +76,13 @@ def evaluate(
 
 
 def averaged(found: list[dict[str, float]]) -> dict[str, float]:
-    """Means over the repeats, and the lowest tau."""
+    """Return means over the repeats, and the lowest tau."""
     means = {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]}
     return means | {"lowest_tau": min(each["kendall_tau"] for each in found)}
 
 
 def by_count(prior: Prior, data: Speeds, key: Key, repeats: int) -> dict[str, Any]:
-    """Averaged scores for each number of measurements."""
+    """Return averaged scores for each number of measurements."""
     out: dict[str, Any] = {}
     for count in COUNTS:
         found = [
@@ -96,7 +96,7 @@ def by_count(prior: Prior, data: Speeds, key: Key, repeats: int) -> dict[str, An
 
 
 def flops_tau(space: SearchSpace, data: Speeds, key: Key) -> float:
-    """Kendall's tau of FLOPs and time."""
+    """Return Kendall's tau between FLOPs and time."""
     rows = np.flatnonzero(np.isfinite(data.seconds[key]))[:TESTED]
     flops = space.costs(data.genotypes[rows]).flops.astype(np.float64)
     return round(kendall_tau(data.seconds[key][rows], flops), 4)
@@ -105,7 +105,7 @@ def flops_tau(space: SearchSpace, data: Speeds, key: Key) -> float:
 def compare(
     space: SearchSpace, data: Speeds, devices: dict[str, MeasuredDevice], repeats: int
 ) -> list[dict[str, Any]]:
-    """One row for each device and kind."""
+    """Return one row for each device and kind."""
     learned: dict[tuple[str, bool], dict[str, float]] = {}
     rows = []
     for key, _, _ in data.rows():
@@ -126,7 +126,7 @@ def compare(
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Kendall's tau and mean error against the number of measurements."""
+    """Draw Kendall's tau and mean error against the number of measurements."""
     figure = new_figure(13, 10)
     for axes, row in zip(figure.subplots(3, 3).flat, rows, strict=True):
         for name, way, style in (
@@ -148,12 +148,17 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--measurements", type=Path, default=FILE)
     parser.add_argument("--out", type=Path, default=ROOT / "nas" / "devices" / "prior.json")
     parser.add_argument("--results", type=Path, default=RESULTS / "leave_one_device_out.json")
-    parser.add_argument("--repeats", type=int, default=4, help="draws of the networks")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=4,
+        help="draws of the networks for each number of measurements",
+    )
     args = parser.parse_args(argv)
     start = time.perf_counter()
     space = space_named("efficientnet")

@@ -1,4 +1,4 @@
-"""The earlier name of `python -m scaling.baseline`."""
+"""An earlier name of `python -m scaling.baseline`."""
 
 from vbs.command import run_program
 

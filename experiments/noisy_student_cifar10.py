@@ -1,28 +1,29 @@
 """What are unlabelled images worth? Noisy Student on CIFAR-10 with a tenth of the labels.
 
-A stratified tenth of the training images, drawn by the seed, keeps its labels: 5,000; the other
-45,000 are unlabelled. Nothing is held out: every arm is its last weights, and nothing is chosen by
-the test split, on which all are measured. Arms, with one small network (4.3M FLOPs at 32 px):
+A stratified tenth of the training images, drawn with the seed, keeps its labels: 5,000 images. The
+other 45,000 are unlabelled. No images are held out: every arm takes the weights of the last step,
+and nothing is selected on the test split, on which all arms are scored. Arms, with one small
+network (4.3M FLOPs at 32 px):
 
-teacher    on the labelled images, crop and flip.
-longer     the same, twice as many epochs: what the students must beat.
-student    Noisy Student: soft labels of the teacher, confidence 0.3, classes balanced, with noise
-           (weak RandAugment, dropout, stochastic depth). It sees four times the teacher's images,
-           twice those of `longer`; of them, ratio / (1 + ratio) are pseudo-labelled. (With as many
-           images as `longer` and RandAugment of magnitude 5 it lost to it: 68.5% to 70.1%, 24
-           epochs, seed 0.)
-student-2  the same with the student as its teacher.
+teacher    trained on the labelled images with crop and flip.
+longer     the same for twice as many epochs: the baseline of the students.
+student    Noisy Student: soft labels of the teacher, confidence 0.3, balanced classes, with noise
+           (weak RandAugment, dropout, stochastic depth). It sees four times as many images as the
+           teacher, twice as many as `longer`; the share ratio / (1 + ratio) of them is
+           pseudo-labelled. (With as many images as `longer` and RandAugment of magnitude 5 it was
+           worse: 68.5% and 70.1%, 24 epochs, seed 0.)
+student-2  the same, with the student as its teacher.
 
 Expected: student above longer, student-2 at or above student. Measured: both are four to six points
-above their teacher, and 1.8 and 0.4 points below `longer`: at lengths that a CPU allows, the
-teacher is far from its plateau, and its own training pays more than unlabelled images.
-Time: 0.7 million images a seed, about 7 minutes of one free core (1,600 images/s); three seeds
-as three processes on two free cores: 12 minutes.
+above their teacher, and 1.8 and 0.4 points below `longer`: with trainings short enough for a CPU
+the teacher is far from its plateau, and training it longer helps more than unlabelled images.
+Time: 0.7 million images for each seed, about 7 minutes on one idle core (1,600 images/s); three
+seeds as three processes on two idle cores: 12 minutes.
 
     python -m experiments.noisy_student_cifar10 --data parquet:../shared/data/cifar10 --processes 2
 
-A killed run resumes when it is started again. Several may share --work, each with --seeds of its
-own; whichever writes --out puts in all that is there.
+The same command resumes an interrupted run. Several commands may share --work, each with different
+--seeds; each writes all finished arms to --out.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def run_seed(
     data_text: str,
     finished: Callable[[], None] | None = None,
 ) -> None:
-    """Every arm of a seed that is not done; each outcome is written as it ends.
+    """Run the arms of a seed that have not ended; each outcome is written when its arm ends.
 
-    Raises ValueError where the folder of the seed is of other data, or another process works there.
+    Raises ValueError if the folder of the seed has other data, or another process uses it.
     """
     place = work / f"seed-{seed}"
     todo = [arm for arm in ARMS if arm in arms and not (place / f"{arm}.json").exists()]
@@ -77,7 +78,7 @@ def run_seed(
         digests = data.digests
         if known.exists() and json.loads(known.read_text()) != digests:
             raise ValueError(
-                f"data: {data_text} is not what {place} was made with; use another --work"
+                f"data: {place} was started with other data than {data_text}; use another --work"
             )
         write_json(known, digests)
         for arm in todo:
@@ -89,15 +90,17 @@ def run_seed(
 
 
 def gather(work: Path) -> list[dict[str, Any]]:
-    """Outcomes of all seeds in the work folder, by seed and arm."""
+    """Return the outcomes of all seeds in the work folder, by seed and arm."""
     places = sorted(work.glob("seed-*"), key=lambda place: int(place.name.partition("-")[2]))
     paths = [place / f"{arm}.json" for place in places for arm in ARMS]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation (of the seeds, n - 1; None for one) of every arm's top-1, and of
-    its difference to `longer` within a seed; percent and points.
+    """Return mean and standard deviation of every arm's top-1 and of its difference to `longer`.
+
+    In percent and points; the deviation is that over seeds (n - 1; None for one seed). Differences
+    are taken within a seed.
     """
     table: dict[str, Any] = {}
     longer = {run["seed"]: run["top1"] for run in runs if run["arm"] == "longer"}
@@ -117,7 +120,7 @@ def _spread(values: list[float]) -> dict[str, Any]:
 
 
 def draw(path: Path, runs: list[dict[str, Any]]) -> None:
-    """A point for every seed and arm, those of a seed joined, and a bar at each arm's mean."""
+    """Draw a point for every seed and arm, connected within a seed, and the mean of each arm."""
     figure = new_figure(6.4, 4.2, dpi=150)
     axes = figure.subplots()
     table = summary(runs)
@@ -143,7 +146,7 @@ def draw(path: Path, runs: list[dict[str, Any]]) -> None:
 
 
 def write(arguments: Options, setup: Setup) -> None:
-    """The result file, marked as partial while an arm of any seed is missing, and its figure."""
+    """Write the result file and its figure; it is marked as partial while any arm is missing."""
     runs, out = gather(arguments.work), arguments.out
     seeds = {*arguments.seeds, *(run["seed"] for run in runs)}
     expected = {(arm, seed) for seed in seeds for arm in ARMS}
@@ -165,9 +168,9 @@ def write(arguments: Options, setup: Setup) -> None:
 
 
 def setup_of(arguments: Options) -> Setup:
-    """What all arms have in common; ValueError for numbers that are not allowed."""
+    """Return the settings of all arms; raises ValueError for invalid numbers."""
     if arguments.epochs < 1 or not 0 < arguments.ratio < 100:
-        raise ValueError("--epochs and --ratio: use epochs of at least 1, a ratio from 0 to 100")
+        raise ValueError("--epochs: use 1 or more; --ratio: use 0 to 100")
     size = SizeOptions(
         resolution=arguments.resolution,
         width=arguments.width,
@@ -180,32 +183,32 @@ def setup_of(arguments: Options) -> Setup:
 
 
 def agreed(work: Path, setup: Setup) -> None:
-    """Note the settings in the work folder; ValueError where it was started with others."""
+    """Record the settings in the work folder; raises ValueError if it has other settings."""
     path, settings = work / "settings.json", setup.settings()
     if path.exists():
         known = json.loads(path.read_text())
         for name, value in json.loads(json.dumps(settings)).items():
             if known.get(name) != value:
-                raise ValueError(f"{work} was started with another {name}; choose another --work")
+                raise ValueError(f"{work} was started with another {name}; use another --work")
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
 
 
 def _one_seed(arguments: Options, setup: Setup, seed: int) -> None:
-    """All arms of a seed, in a process of its own."""
+    """Run all arms of a seed, in a process of its own."""
     run_seed(seed, arguments.arms, arguments.work, setup, arguments.data)
 
 
 def _arguments() -> Options:
     parser = experiment_arguments(__doc__)
     add = parser.add_argument
-    add("--data", default="cifar10", help="cifar10, or parquet:DIR of it")
+    add("--data", default="cifar10", help="cifar10, or parquet:DIR (default cifar10)")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    add("--processes", type=int, default=1, help="seeds at a time, a thread each")
-    add("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="what is trained")
-    add("--epochs", type=int, default=12, help="of the teacher")
+    add("--processes", type=int, default=1, help="seeds at once, one thread each")
+    add("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="arms to train (default: all)")
+    add("--epochs", type=int, default=12, help="epochs of the teacher")
     add("--ratio", type=float, default=3.0, help="pseudo-labelled images for each labelled one")
-    add("--network", metavar="FILE|zoo", help="instead of the small network of this file")
+    add("--network", metavar="FILE|zoo", help="network to train instead of the small one")
     add("--width", type=float)
     add("--depth", type=float)
     add("--resolution", type=int)
@@ -220,7 +223,7 @@ def _arguments() -> Options:
 
 
 def main() -> None:
-    """Run what is missing, write the results after every seed, print the table."""
+    """Run the missing arms, write the results after every seed, print the table."""
     arguments = _arguments()
     setup = setup_of(arguments)
     agreed(arguments.work, setup)

@@ -1,13 +1,14 @@
-"""Batch-norm statistics in short trainings: which momentum reads the weights correctly?
+"""Batch-norm statistics in short trainings: which momentum gives the right accuracy?
 
-What: networks are trained for 20, 80 and 320 optimizer steps. Statistics do not influence training,
-so every rule for their momentum is followed beside the same weights, and the accuracy that each
-reads after 5, 10, 20, ... steps is compared with that of statistics recalibrated on 25 batches of
-training images with these weights. A rule is max(published momentum, a / (n + a)) at step n: a = 0
-is the published momentum alone, a = 1 the mean of all steps so far; "10 from .1" is a = 10 begun
-at n = 90, so that pretrained statistics keep their weight. The moving average of the weights
-(decay .98) is read with its average of the statistics and with a copy of the weights' own.
-Expected: the published .01 reads chance for hundreds of steps. Measured:
+What: networks are trained for 20, 80 and 320 optimizer steps. The running statistics do not
+influence the training, so statistics by every rule for the momentum are computed along with one
+training. The accuracy with each rule after 5, 10, 20, ... steps is compared with that of the same
+weights with statistics recalibrated on 25 batches of training images. A rule is max(published
+momentum, a / (n + a)) at step n: a = 0 is the published momentum alone, a = 1 the mean of all steps
+so far; "10 from .1" is a = 10 starting at n = 90, so that pretrained statistics keep their weight.
+The moving average of the weights (decay .98) is scored with the moving average of the statistics
+and with a copy of the statistics of the weights.
+Expected: the published momentum .01 gives chance accuracy for hundreds of steps. Measured:
 results/norm_statistics.json. Time: 20 minutes on 2 CPU cores. Command:
 
     python -m experiments.norm_statistics --data ../shared/data
@@ -50,14 +51,14 @@ from train.steps import augmentation
 from vbs.console import print_err, print_out
 
 NAME = "norm_statistics"
-# steps of a training, and after which of them it is read
+# steps of a training -> steps after which it is scored
 LENGTHS = {20: (10, 20), 80: (40, 80), 320: (5, 10, 20, 40, 80, 160, 320)}
 EPOCHS = 10
 DECAY = 0.98
 RECALIBRATED, BATCHES = "recalibrated", 25
 FEW = (8,)  # batches of a cheap recalibration
-SCORED = 300  # images at most
-# rule: (a, steps that it counts as taken before the first)
+SCORED = 300  # most images to score on
+# rule -> (a, offset that is added to the step)
 RULES = {
     "published": (0, 0),
     "a=1": (1, 0),
@@ -67,7 +68,7 @@ RULES = {
     "a=40": (40, 0),
     "10 from .1": (10, 90),
 }
-AVERAGED = ("published", "a=10", "a=20")  # rules that the moving average is read with
+AVERAGED = ("published", "a=10", "a=20")  # rules for the moving average
 
 
 class Setup(NamedTuple):
@@ -104,12 +105,12 @@ SETUPS = {
 
 
 def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    """The batch norms of a network."""
+    """Return the batch norms of a network."""
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def statistics(network: nn.Module) -> list[Tensor]:
-    """Means and variances of all norms, the tensors themselves."""
+    """Return means and variances of all norms; the tensors themselves, not copies."""
     return [
         each
         for norm in norms(network)
@@ -119,7 +120,7 @@ def statistics(network: nn.Module) -> list[Tensor]:
 
 
 class Followed:
-    """The statistics of every rule beside one training, and their moving averages."""
+    """The statistics by every rule during one training, and their moving averages."""
 
     def __init__(self, network: Network) -> None:
         first = [each.clone() for each in statistics(network)]
@@ -127,10 +128,10 @@ class Followed:
         self.own = {rule: copy.deepcopy(first) for rule in RULES}
         self.mean = {rule: copy.deepcopy(first) for rule in AVERAGED}
         for norm in norms(network):
-            norm.momentum = 1.0  # what they hold after a step is that step's
+            norm.momentum = 1.0  # the statistics after a step are those of its batch
 
     def update(self, network: Network, n: int) -> None:
-        """Take in the statistics of step n (from 0)."""
+        """Add the statistics of step n (from 0)."""
         step = statistics(network)
         for rule, (a, before) in RULES.items():
             momentum = max(self.published or 0.0, a / (n + before + a) if a else 0.0)
@@ -142,7 +143,7 @@ class Followed:
 
 
 class Reader:
-    """Scores weights with statistics; all of it on the CPU."""
+    """Computes the accuracy of weights with given statistics, on the CPU."""
 
     def __init__(self, network: Network, recipe: Recipe, train: Split, scored: Split) -> None:
         self._network = copy.deepcopy(network)
@@ -150,14 +151,14 @@ class Reader:
         self._preparation: Preparation = preparation(recipe)
 
     def top1(self, weights: nn.Module, values: list[Tensor]) -> float:
-        """Accuracy in percent."""
+        """Return the accuracy in percent."""
         self._take(weights)
         torch._foreach_copy_(statistics(self._network), values)
         here = World(0, 1, torch.device("cpu"))
         return round(evaluate(self._network, self._scored, self._preparation, world=here).top1, 2)
 
     def recalibrated(self, weights: nn.Module, count: int = BATCHES) -> list[Tensor]:
-        """The mean statistics of so many training batches with these weights."""
+        """Return the mean statistics of `count` training batches with these weights."""
         self._take(weights)
         network = self._network.train()
         for norm in norms(network):
@@ -174,7 +175,7 @@ class Reader:
 
 
 def batches(split: Split, recipe: Recipe, count: int, *, seed: int) -> Iterator[Any]:
-    """So many augmented training batches, epoch after epoch."""
+    """Yield `count` augmented training batches, epoch after epoch."""
     rng = np.random.default_rng(seed)
     order: list[np.ndarray] = []
     while len(order) < count:
@@ -187,7 +188,7 @@ def batches(split: Split, recipe: Recipe, count: int, *, seed: int) -> Iterator[
 
 
 def trained(setup: Setup, data: Data, steps: int, seed: int) -> list[dict[str, Any]]:
-    """One training of so many steps: what every rule reads at each point."""
+    """Train once for some steps; return the accuracies by every rule at each step of interest."""
     architecture = replace(setup.network(), classes=len(data.classes))
     side = f"resolution={architecture.resolution}"
     recipe = change(
@@ -241,7 +242,7 @@ def _read(
 
 
 def run(shared: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """All lengths of one setup."""
+    """Run all lengths of one setup."""
     setup = SETUPS[name]
     source = f"parquet:{shared / setup.data}" if setup.data == _CIFAR else str(shared / setup.data)
     data = load(source, minival=0.0, seed=seed)
@@ -249,7 +250,7 @@ def run(shared: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """By setup: points that each rule reads below recalibrated statistics, mean, by step."""
+    """Return by setup and step the mean points that each rule is below recalibrated statistics."""
     found: dict[str, Any] = {}
     for name in SETUPS:
         rows = [row for (arm, _), one in done.items() if arm == name for row in one["rows"]]
@@ -276,9 +277,11 @@ def _below(rows: list[dict[str, Any]], kind: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run what is missing of the arms."""
+    """Run the missing arms."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1))
-    parser.add_argument("--data", type=Path, required=True, help="folder with both data sets")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with sign_digits.zip and cifar10"
+    )
     args = parser.parse_args()
     settings = {
         "setups": {name: list(setup.changes) for name, setup in SETUPS.items()},

@@ -1,12 +1,13 @@
 """Does one network fit all devices?
 
-On each of the six measured accelerators, at three targets, the network of highest predicted top-1
-is searched that is 0.8, 1 or 1.2 times as fast as EfficientNet-B0 there. Shown: what each search
-gains over B0, how much faster than B0 the fastest network of its predicted accuracy is on each
-device, how fast that network is on the others, and how many decisions the six networks share.
+For each of the six measured accelerators and three targets, the network with the highest predicted
+top-1 is searched that is at least 0.8, 1 or 1.2 times as fast as EfficientNet-B0 on that device.
+Shown: the gain of each search over B0; how much faster than B0 the fastest network with at least
+B0's predicted accuracy is on each device, and how fast that network is on the other devices; and
+how many decisions the six networks share.
 
 Speed is predicted (`nas.devices`, fitted to Accel-NASBench, Ahmad et al., DAC 2024), and so is
-top-1 (short schedule). Five minutes.
+top-1 (short schedule). Time: five minutes.
 
     python -m experiments.one_network_per_device
 """
@@ -41,17 +42,17 @@ from vbs.folder import write_json
 
 B0 = "EfficientNet-B0"
 NAMES = [name for name in DEVICES if name != "train_time"]
-SPEEDS = (0.8, 1.0, 1.2)  # over B0's on the device
-FASTER = (1.0, 1.25, 1.5, 1.75)  # speeds at which networks as accurate as B0 are looked for
+SPEEDS = (0.8, 1.0, 1.2)  # relative to B0 on the device
+FASTER = (1.0, 1.25, 1.5, 1.75)  # speeds at which networks as accurate as B0 are searched
 
 
 def cost_of(name: str, space: SearchSpace) -> DeviceCost:
-    """The seconds of an image on a device, at its throughput."""
+    """Return the cost "seconds per image on a device", at its throughput."""
     return DeviceCost(load_device(name), "throughput", space)
 
 
 def found_on(name: str, space: SearchSpace, speed: float, budget: int) -> History:
-    """A search for the most accurate network that is `speed` times as fast as B0 on a device."""
+    """Search for the most accurate network that is `speed` times as fast as B0 on a device."""
     spent = cost_of(name, space)
     measured = space.measured_by(**{spent.name: spent})
     b0 = float(spent(space.encode(space.references[B0])[None])[0])
@@ -61,14 +62,14 @@ def found_on(name: str, space: SearchSpace, speed: float, budget: int) -> Histor
 
 
 def fastest(history: History, least: float) -> list[np.ndarray]:
-    """The fastest network of a history that is at least so accurate; empty where there is none."""
+    """Return the fastest network of a history with at least that accuracy; [] if there is none."""
     rows = np.flatnonzero(history.accuracy >= least)
     spent = history.costs.get(history.objective.of)
     return [history.genotypes[rows[spent[rows].argmin()]]] if len(rows) else []
 
 
 def experiment(budget: int) -> dict[str, Any]:
-    """All searches, as plain data."""
+    """Run all searches; return their results as plain data."""
     space, evaluator = make_space("efficientnet"), imagenet_evaluator()
     b0 = space.encode(space.references[B0])
     least = float(evaluator.surrogate.predict(b0[None])[0][0])
@@ -101,7 +102,7 @@ def experiment(budget: int) -> dict[str, Any]:
 
 
 def _faster(name: str, genotype: np.ndarray, space: SearchSpace) -> dict[str, Any]:
-    """How much faster than B0 a network is on a device, and its predicted top-1."""
+    """Return the speed of a network relative to B0 on a device, and its predicted top-1."""
     spent, b0 = cost_of(name, space), space.encode(space.references[B0])
     top1, _ = imagenet_evaluator().surrogate.predict(genotype[None])
     times = float(spent(b0[None])[0]) / float(spent(genotype[None])[0])
@@ -114,8 +115,10 @@ def _faster(name: str, genotype: np.ndarray, space: SearchSpace) -> dict[str, An
 
 
 def _as_accurate(name: str, space: SearchSpace, least: float, budget: int) -> np.ndarray:
-    """The fastest network on a device that is predicted to be as accurate as B0: of searches at
-    several speeds."""
+    """Return the fastest network on a device that is predicted to be as accurate as B0.
+
+    It is the best of searches at several speeds.
+    """
     spent = cost_of(name, space)
     b0 = float(spent(space.encode(space.references[B0])[None])[0])
     most = b0 / space.measured_by(**{spent.name: spent}).cost_range(spent.name)[0]
@@ -127,8 +130,10 @@ def _as_accurate(name: str, space: SearchSpace, least: float, budget: int) -> np
 
 
 def _crossed(fast: dict[str, np.ndarray], space: SearchSpace) -> list[Any]:
-    """Speed on each device of the network that was found for another, over its own network's: all
-    are predicted to be at least as accurate as B0."""
+    """Return the speed of each device's network on every device, relative to that device's own.
+
+    All networks are predicted to be at least as accurate as B0.
+    """
     rows = []
     for on in NAMES:
         spent = cost_of(on, space)
@@ -139,7 +144,7 @@ def _crossed(fast: dict[str, np.ndarray], space: SearchSpace) -> list[Any]:
 
 
 def _shared(winners: dict[tuple[float, str], np.ndarray]) -> list[Any]:
-    """Of the 28 decisions, how many two devices' networks share, on average over pairs."""
+    """Return how many of the 28 decisions two devices' networks share, on average over pairs."""
     rows = []
     for speed in SPEEDS:
         pairs = itertools.combinations(NAMES, 2)
@@ -156,7 +161,7 @@ def _shared(winners: dict[tuple[float, str], np.ndarray]) -> list[Any]:
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """The speed of each device's network on every device, all as accurate as B0."""
+    """Draw the speed of each device's network on every device, all as accurate as B0."""
     figure = new_figure(7.2, 5.2)
     axes = figure.add_subplot()
     rows = result["crossed"]

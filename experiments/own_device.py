@@ -1,11 +1,11 @@
-"""A device of one's own from ten measurements: this processor, by onnxruntime and by OpenVINO.
+"""A model of a new device from ten measurements: this processor, with onnxruntime and OpenVINO.
 
 What: a kit of ten designed networks and 30 random ones of the `efficientnet` space
 (`nas.devices.kit`) is measured on one thread by its own measure.py, and a device is fitted to the
-ten (`nas.devices.fit`). Shown on the 30 others: error and Kendall tau of the device, of the table
-of block times in the same runtime (`nas.block_times --runtime`, which times every block), of the
-ten measurements with FLOPs alone, and of FLOPs alone.
-Time: 15 minutes of one core.
+ten (`nas.devices.fit`). Shown for the 30 others: error and Kendall tau of the fitted device, of the
+table of block times in the same runtime (`nas.block_times --runtime`, which times every block), of
+a power of FLOPs fitted to the ten measurements, and of FLOPs alone.
+Time: 15 minutes on one core.
 Command: python -m experiments.own_device
 Writes experiments/results/own_device.{json,png}.
 """
@@ -42,7 +42,7 @@ COUNT, CHECKED = 10, 30
 
 
 def scores(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
-    """Relative errors in percent, and Kendall tau."""
+    """Return Kendall tau, and relative errors in percent."""
     error = 100 * np.abs(predicted / measured - 1)
     return {
         "kendall_tau": round(float(kendall_tau(predicted, measured)), 4),
@@ -53,7 +53,7 @@ def scores(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
 
 
 def by_flops(kit: MeasuredKit) -> np.ndarray:
-    """Seconds of the checked networks by a power of their FLOPs, fitted to the others."""
+    """Return seconds of the checked networks by a power of their FLOPs, fitted to the others."""
     flops = np.log(kit.space.costs(kit.genotypes).flops)
     slope, constant = np.polyfit(flops, np.log(kit.seconds), 1)
     checked = np.log(kit.space.costs(kit.check_genotypes).flops)
@@ -61,7 +61,7 @@ def by_flops(kit: MeasuredKit) -> np.ndarray:
 
 
 def measured_in(runtime: str, folder: Path, seconds: float) -> dict[str, Any]:
-    """Measure the kit in a runtime, fit a device, and compare it with what else predicts times."""
+    """Measure the kit in a runtime, fit a device, and compare it with other predictors."""
     script = [sys.executable, str(folder / "measure.py"), "--runtime", runtime]
     subprocess.run([*script, "--threads", "1", "--seconds", f"{seconds:g}"], check=True)
     out = folder / f"{runtime}.json"
@@ -91,7 +91,7 @@ def measured_in(runtime: str, folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Predicted against measured times of the networks that the fit has not seen."""
+    """Draw predicted against measured times of the networks that the fit does not use."""
     figure = new_figure(8.4, 4.4)
     for place, row in enumerate(rows, 1):
         axes = figure.add_subplot(1, len(rows), place)
@@ -115,7 +115,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def main() -> int:
     parser = experiment_arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=90.0, help="of measuring each kit")
+    parser.add_argument("--seconds", type=float, default=90.0, help="time to measure each kit")
     parser.add_argument("--out", type=Path, default=RESULTS / "own_device.json")
     args = parser.parse_args()
     rows = []

@@ -1,13 +1,13 @@
 """How much of the error of held-out images cancels when two networks are compared on them?
 
 What: 5 random networks of the compact space within 4M FLOPs on CIFAR-10, each trained with two
-seeds as a search trains (5 epochs of a tenth of the images by the proxy recipe), all scored on the
-same test images. For every pair of trainings the correlation of being right, image by image: of
-two seeds of one network, and of two networks. The variance of a difference of accuracies on n
-images is 2 p (1 - p) (1 - correlation) / n, the part of it that seeds do not show
-2 p (1 - p) (correlation of seeds - correlation of networks) / n; see `vbs.accuracy`.
-Expected: networks of one space are right on mostly the same images; a network's own seeds agree
-little better. Measured: results/paired_error.json. Time: 8 minutes on one CPU core; the same
+seeds as in a search (5 epochs of a tenth of the images with the recipe `proxy`), all scored on the
+same test images. For every pair of trainings the correlation over images of being right is
+computed, between two seeds of one network and between two networks. The variance of a difference of
+accuracies on n images is 2 p (1 - p) (1 - correlation) / n; the part of it that seeds do not show
+is 2 p (1 - p) (correlation of seeds - correlation of networks) / n; see `vbs.accuracy`.
+Expected: networks of one space are right on mostly the same images; two seeds of one network agree
+only slightly more. Measured: results/paired_error.json. Time: 8 minutes on one CPU core; the same
 command resumes. Command:
 
     python -m experiments.paired_error --data parquet:../shared/data/cifar10
@@ -42,7 +42,7 @@ NETWORKS, EPOCHS, SHARE = 5, 5, 0.1
 
 
 def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
-    """Which test images one training gets right, as a text of 0 and 1."""
+    """Return which test images one training classifies correctly, as a text of 0 and 1."""
     import torch
 
     from train.data import load
@@ -70,7 +70,7 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """Mean correlations of being right between two seeds, and between two networks."""
+    """Return mean correlations of being right between two seeds and between two networks."""
     hits = {arm: np.array([*map(int, outcome["right"])], float) for arm, outcome in done.items()}
     same, other = [], []
     for one, two in itertools.combinations(hits, 2):
@@ -89,7 +89,7 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train what is missing."""
+    """Run the missing trainings."""
     parser = arguments(__doc__, name="paired_error", seeds=[0, 1])
     parser.add_argument("--data", required=True)
     args = parser.parse_args()

@@ -1,10 +1,11 @@
-"""Is `vbs predict` as fast as a loop over onnxruntime written by hand?
+"""Is `vbs predict` as fast as a handwritten loop over onnxruntime?
 
-What: one network of random weights, exported to ONNX, on the photographs of an archive. By hand: a
-loop that reads, prepares (`train.preprocessing.preprocess`) and computes batch after batch, as a
-user of the ONNX file would write it. Ours: `train.predict.predict_images` on the same file, with
-its progress and its loader processes. Both from the first image to the last prediction, in turns in
-one process; ratio of the medians of the turns. Expected: at least .95 of the images/s by hand.
+What: one network with random weights, exported to ONNX, classifies the photographs of an archive.
+By hand: a loop that reads, prepares (`train.preprocessing.preprocess`) and classifies batch after
+batch, as a user of the ONNX file would write it. Ours: `train.predict.predict_images` on the same
+file, with its progress display and its loader processes. Both are timed from the first image to the
+last prediction, alternating in one process; reported is the ratio of the medians. Expected: at
+least .95 of the images/s of the handwritten loop.
 Time: about 2 minutes. Command:
 
     python -m experiments.predict_speed --data ../shared/data/sign_digits.zip
@@ -34,7 +35,7 @@ from vbs.folder import write_json
 
 
 def exported(folder: Path, name: str, side: int, classes: int) -> Path:
-    """An ONNX file of a published network with random weights."""
+    """Export a published network with random weights; return its ONNX file."""
     import torch
 
     from search_spaces.catalog import zoo
@@ -53,7 +54,7 @@ def exported(folder: Path, name: str, side: int, classes: int) -> Path:
 
 
 def by_hand(path: Path, data: str, batch: int) -> tuple[list[int], float]:
-    """The classes of all images, and images/s, of a plain loop."""
+    """Return the classes of all images and the images/s of a plain loop."""
     import onnxruntime
 
     from train.data.image_sources import open_images
@@ -74,7 +75,7 @@ def by_hand(path: Path, data: str, batch: int) -> tuple[list[int], float]:
 
 
 def ours(path: Path, data: str, batch: int, loaders: int | None) -> tuple[list[int], float]:
-    """The same of `predict_images`."""
+    """Return the classes of all images and the images/s of `predict_images`."""
     from train import PredictConfig, predict_images
 
     result = predict_images(
@@ -86,14 +87,14 @@ def ours(path: Path, data: str, batch: int, loaders: int | None) -> tuple[list[i
 
 
 def compare(args: Any, path: Path) -> dict[str, Any]:
-    """Images/s of both in each turn, and the ratio of their medians."""
+    """Return the images/s of both in each turn, and the ratio of their medians."""
     speeds: dict[str, list[float]] = {"by hand": [], "predict": []}
     for turn in range(args.turns + 1):
         expected, hand = by_hand(path, args.data, args.batch)
         found, own = ours(path, args.data, args.batch, args.loaders)
         if found != expected:
-            raise ValueError("predict and the loop by hand do not agree")
-        if turn:  # the first one warms up
+            raise ValueError("predict and the handwritten loop give different classes")
+        if turn:  # the first turn is a warm-up
             speeds["by hand"].append(round(hand, 1))
             speeds["predict"].append(round(own, 1))
     hand, own = (statistics.median(values) for values in speeds.values())
@@ -103,9 +104,11 @@ def compare(args: Any, path: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure and print both."""
     parser = experiment_arguments(__doc__)
-    parser.add_argument("--data", required=True, help="images, as train.predict takes them")
+    parser.add_argument("--data", required=True, help="images, as for train.predict")
     parser.add_argument("--network", default="tf_efficientnet_lite0")
-    parser.add_argument("--side", type=int, default=96, help="of the network's images, in pixels")
+    parser.add_argument(
+        "--side", type=int, default=96, help="side of the network's images, in pixels"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--loaders", type=int, default=None)
     parser.add_argument("--turns", type=int, default=5)

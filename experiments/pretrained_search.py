@@ -1,21 +1,21 @@
-"""The best smaller network inside pretrained weights, against what else one would do.
+"""The best smaller network inside pretrained weights, compared with other ways to shrink a network.
 
 What: `nas.search --parent package:efficientnet_lite0` on sign_digits at 96 px (or --case cifar10:
-2,000 images of CIFAR-10 at 64 px, by the same defaults), for 50, 25 and 10% of the parent's FLOPs,
-timed. Then, at equal FLOPs and by the same fine-tuning with three seeds:
-what was found, the parent at a lower resolution, the parent made smaller uniformly, the found
-architecture from random weights, the parent pruned by Torch-Pruning (global, L1 and Taylor) and by
-FastNAS of NVIDIA's Model-Optimizer, and, at 25% only, the best network of a search by training from
-random weights in a third of the time of the whole search.
-Time: 90 minutes of 2 CPU cores for the search, half an hour for that from random weights, and about
-4 hours for the rest, or 5 minutes of a GPU (--device cuda --processes 15); resumes. Needs
+2,000 images of CIFAR-10 at 64 px, with the same defaults), for 50, 25 and 10% of the parent's
+FLOPs, timed. Then, at equal FLOPs and with the same fine-tuning with three seeds: the network
+found, the parent at a lower resolution, the parent shrunk uniformly, the found architecture from
+random weights, the parent pruned by Torch-Pruning (global, L1 and Taylor) and by FastNAS of
+NVIDIA's Model-Optimizer, and, at 25% only, the best network of a search by training from random
+weights in a third of the time of the whole search.
+Time: 90 minutes on 2 CPU cores for the search, half an hour for the search from random weights, and
+about 4 hours for the rest, or 5 minutes on a GPU (--device cuda --processes 15); resumable. Needs
 torch-pruning, nvidia-modelopt and torchprofile below 0.1. Command:
 
     python -m experiments.pretrained_search --data ../shared/data/sign_digits.zip
     python -m experiments.pretrained_search --case cifar10 --data ../shared/data/cifar10
 
 Writes experiments/results/pretrained_search.{json,png} (pretrained_search_cifar10); "partial" until
-the last arm is in.
+the last arm has ended.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
 from vbs.json_text import parse_json
 
-NETWORKS = "networks.json"  # of a search, for its arms
+NETWORKS = "networks.json"  # written by the search, read by the arms
 SCRATCH = "search from random weights"
 SCRATCH_SHARE = 0.25  # each share takes half an hour
 SHARES = (0.5, 0.25, 0.1)
-CIFAR10_IMAGES = 200  # of each class, to train and to test
+CIFAR10_IMAGES = 200  # of each class, for training and for testing
 
 
 @dataclass(frozen=True)
 class Case:
-    """A data set: the input side of the parent in pixels, and changes of the recipe."""
+    """A data set: the input side of the parent in pixels, and the changes of the recipe."""
 
     name: str
     resolution: int
@@ -94,7 +94,7 @@ NAMES = [
 
 
 def search(data: str, place: Path, case: Case) -> dict[str, Any]:
-    """The search, or what is missing of it; its record."""
+    """Start or resume the search; return its record."""
     flops = cost(replace(parent_architecture(10), resolution=case.resolution)).flops
     config = SearchConfig(
         parent=SOURCE,
@@ -102,14 +102,14 @@ def search(data: str, place: Path, case: Case) -> dict[str, Any]:
         resolution=case.resolution,
         targets=",".join(str(int(share * flops)) for share in SHARES),
         changes=case.changes,
-        cache="off",  # nothing is known before
+        cache="off",  # so that its time is that of a first search
         device="cpu",
     )
     return _finish(config, place)
 
 
 def _finish(config: SearchConfig, place: Path) -> dict[str, Any]:
-    """Run what is missing of a search; its record."""
+    """Run a search, or resume a started one; return its record."""
     if not (place / "search.json").is_file():
         run_search(config, out=place)
     elif parse_json((place / "search.json").read_bytes())["status"] != "finished":
@@ -121,8 +121,10 @@ def _finish(config: SearchConfig, place: Path) -> dict[str, Any]:
 
 
 def search_from_random_weights(data: str, place: Path, case: Case, seconds: float) -> Architecture:
-    """The best network of a search by training, with what is missing of it; it has so many seconds
-    on this machine."""
+    """Search by training from random weights, or finish a started search; return the best network.
+
+    seconds  time of the search on this machine.
+    """
     flops = cost(replace(parent_architecture(10), resolution=case.resolution)).flops
     config = SearchConfig(
         evaluator="proxy",
@@ -130,7 +132,7 @@ def search_from_random_weights(data: str, place: Path, case: Case, seconds: floa
         data=data,
         resolution=case.resolution,
         target_flops=int(SCRATCH_SHARE * flops),
-        budget=1000,  # the time ends it
+        budget=1000,  # more than fit into the time
         max_time=seconds,
         changes=case.changes,
         cache="off",
@@ -142,14 +144,13 @@ def search_from_random_weights(data: str, place: Path, case: Case, seconds: floa
 
 
 def write_networks(record: Mapping[str, Any], place: Path) -> None:
-    """Write what the arms need of a search: by kind and share, the network that it has fine-tuned,
-    and its results by seed."""
+    """Write the fine-tuned network and its results by seed for each kind and share."""
     found: dict[str, dict[str, Any]] = {}
     for share, rows in zip(SHARES, record["outcome"]["targets"].values(), strict=True):
         for row in rows:
             name = f"{row['kind']} {share:.0%}"
             if name in found:
-                continue  # found networks that came behind the first
+                continue  # only the best of the found networks
             weights = place / row["weights"]
             trained = weights.parents[1].glob(f"{row['key']}-*/result.json")
             results = [parse_json(path.read_bytes()) for path in trained]
@@ -161,14 +162,14 @@ def write_networks(record: Mapping[str, Any], place: Path) -> None:
 
 
 def add_network(name: str, network: Architecture, place: Path) -> None:
-    """Add a network that the search has not trained to what `write_networks` wrote."""
+    """Add a network of another search to the file of `write_networks`."""
     known = parse_json((place / NETWORKS).read_bytes())
     known[name] = {"architecture": parse_json(network.to_json()), "results": {}}
     write_json(place / NETWORKS, known)
 
 
 def networks_of(place: Path) -> dict[str, dict[str, Any]]:
-    """What `write_networks` wrote, with architectures and whole numbers as seeds."""
+    """Read the file of `write_networks`, with architectures, and with seeds as integers."""
     return {
         name: {
             "architecture": Architecture.from_dict(each["architecture"]),
@@ -207,7 +208,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Setup:
-    """What an arm trains with."""
+    """Settings of an arm's training."""
 
     data: Data
     recipe: Recipe
@@ -221,17 +222,17 @@ class _Setup:
 
     @property
     def batches(self) -> list[Batch]:
-        """Training images by which importance is measured."""
+        """Return the training images on which importance is measured."""
         preparation = preparation_of(self.recipe, self.teacher.architecture.resolution)
         return some_batches(self.data.train, preparation, device=self.where)
 
     def inherited(self, network: Architecture) -> Network:
-        """The network with the weights that it inherits from the teacher."""
+        """Return the network with the weights that it inherits from the teacher."""
         whole = self.teacher.network().to(self.where)
         return inheritance(whole, self.batches, self.teacher.importance).network(network)
 
     def pruned(self, kind: str, share: str, folder: Path) -> dict[str, Any]:
-        """The outcome of the teacher, pruned by another tool and fine-tuned."""
+        """Prune the teacher by another tool and fine-tune it; return the outcome."""
         side, recipe = self.teacher.architecture.resolution, self.recipe
         flops = float(share.rstrip("%")) / 100 * cost(self.teacher.architecture).flops
         whole = self.teacher.network().to(self.where)
@@ -247,8 +248,8 @@ class _Setup:
 
 
 def _by_search(network: Mapping[str, Any] | None, seed: int) -> dict[str, Any] | None:
-    """The outcome of a network of the search; None where it was not trained with that seed."""
-    if network is None:  # no network of this kind costs as little
+    """Return the outcome of a network of the search; None if it was not trained with that seed."""
+    if network is None:  # no network of this kind meets the target
         return {"test_top1": None, "flops": None, "seconds": 0.0}
     result = network["results"].get(seed)
     if result is None:
@@ -262,8 +263,7 @@ def _by_search(network: Mapping[str, Any] | None, seed: int) -> dict[str, Any] |
 
 
 def recipe_of(known: Mapping[str, Mapping[str, Any]], share: str) -> Recipe:
-    """The recipe that the search's finalists of a share were fine-tuned by; its teacher is where
-    this machine has it."""
+    """Return the recipe of the search's finalists of a share, with this machine's teacher file."""
     results = known[f"found {share}"]["results"]
     return Recipe.from_dict(next(iter(results.values()))["recipe"])
 
@@ -274,7 +274,7 @@ def _costs(network: Architecture) -> dict[str, int]:
 
 
 def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """Mean test accuracy of each kind at each share."""
+    """Return the mean test accuracy of each kind at each share."""
     found: dict[str, Any] = {}
     for name in NAMES:
         rows = [row for (arm, _), row in done.items() if arm == name]
@@ -286,7 +286,7 @@ def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """Test accuracy against FLOPs, by kind."""
+    """Draw test accuracy against FLOPs, by kind."""
     figure = new_figure(8, 5, dpi=120)
     axes = figure.add_subplot()
     for kind in (*KINDS, SCRATCH):
@@ -318,7 +318,7 @@ def _arguments() -> Options:
     parser = arguments(__doc__, name="pretrained_search", seeds=(0, 1, 2))
     parser.add_argument("--data", required=True, help="sign_digits.zip, or a folder of CIFAR-10")
     parser.add_argument("--case", choices=CASES, default="signs", help="data set (default signs)")
-    parser.add_argument("--device", default="cpu", help="of the arms: cpu (default) or cuda")
+    parser.add_argument("--device", default="cpu", help="device of the arms: cpu (default) or cuda")
     args = parser.parse_args()
     if args.case != "signs":
         name = CASES[args.case].name
@@ -328,7 +328,7 @@ def _arguments() -> Options:
 
 
 def main() -> None:
-    """Search, run what is missing of the arms, then write the figure."""
+    """Search, run the missing arms and draw the figure."""
     args = _arguments()
     case, place = CASES[args.case], args.work / "search"
     record = search(args.data, place, case)
@@ -353,7 +353,7 @@ def main() -> None:
         return {"search": {"minutes": minutes, "teacher": teacher}, **summary(done)}
 
     def trouble(arm: Arm) -> int:
-        """0: known from the search; then what has to be trained; FastNAS takes longest."""
+        """Return the order of an arm: 0 if the search has its result; FastNAS takes longest."""
         name, seed = arm
         return 2 if "FastNAS" in name else seed not in known.get(name, {"results": ()})["results"]
 

@@ -1,9 +1,9 @@
 """Does progressive learning pay on small machines? Accuracy against seconds, three seeds.
 
-What: the same network, data, epochs and final settings, once at one image size and once with image
-size, RandAugment magnitude, mixup and dropout rising in four stages (EfficientNetV2, section 4.2),
-on photographs (sign_digits, 96 px) and on CIFAR-10 (32 px). Both arms of a seed run side by side.
-Expected: about equal accuracy in about 60% of the seconds. Measured: results/.
+What: the same network, data, epochs and final settings, once with a fixed image size and once with
+image size, RandAugment magnitude, mixup and dropout increasing in four stages (EfficientNetV2,
+section 4.2), on photographs (sign_digits, 96 px) and on CIFAR-10 (32 px). Both arms of a seed run
+side by side. Expected: about equal accuracy in about 60% of the seconds. Measured: results/.
 Time: 15 minutes on 2 CPU cores. Command:
 
     python -m experiments.progressive_learning --data ../shared/data
@@ -28,7 +28,7 @@ from vbs.figure import draw_picture, new_figure, save_png
 
 NAME = "progressive_learning"
 
-# what both arms of a data set share; "fixed" trains with these values throughout
+# settings of both arms of a data set; "fixed" trains with these values throughout
 TASKS: dict[str, dict[str, Any]] = {
     "sign_digits": {
         "source": "sign_digits.zip",
@@ -77,7 +77,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 def recipe_of(name: str, seed: int) -> Recipe:
-    """The recipe of an arm `<data set> <fixed|progressive>`."""
+    """Return the recipe of an arm `<data set> <fixed|progressive>`."""
     task, kind = name.split()
     changes = [*TASKS[task]["recipe"], f"seed={seed}"]
     if kind == "progressive":
@@ -86,7 +86,7 @@ def recipe_of(name: str, seed: int) -> Recipe:
 
 
 def run(data_folder: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Train one arm; its curve and its score on the test split."""
+    """Train one arm; return its curve and its test accuracy."""
     from dataclasses import replace
 
     from train.data import load
@@ -109,7 +109,7 @@ def run(data_folder: Path, name: str, seed: int, folder: Path) -> dict[str, Any]
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds, and what progressive learning changes on each data set."""
+    """Return means over seeds, and the change by progressive learning on each data set."""
     found: dict[str, Any] = {}
     for task in TASKS:
         arms: dict[str, Any] = {}
@@ -129,7 +129,7 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """Minival accuracy against training seconds: a thin line a seed, a dot at its end."""
+    """Draw minival accuracy against training seconds, one thin line for each seed."""
     figure = new_figure(11, 4.5, dpi=120)
     colours = {"fixed": "tab:gray", "progressive": "tab:orange"}
     for panel, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
@@ -153,9 +153,11 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run what is missing of the arms, then write the figure."""
+    """Run the missing arms and draw the figure."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with sign_digits.zip and cifar10"
+    )
     args = parser.parse_args()
     names = [f"{task} {kind}" for task in TASKS for kind in ("fixed", "progressive")]
     settings = {name: recipe_of(name, 0).to_dict() for name in names}

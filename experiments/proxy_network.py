@@ -1,12 +1,13 @@
-"""A small network for 32 px images on a CPU, found by search: what the training experiments use.
+"""A search for the small network of the training experiments: 32 px images on a CPU.
 
 What: evolution (a population of 10) in the compact space: four stages at 16, 8, 4 and 4 px, each
-MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px.
-Each network is trained on CIFAR-10 for 20 seconds of one processor and scored on images held out
-of the training set. Processor time, not epochs: deep networks of thin layers, 5 x 5 depthwise
-kernels and squeeze-and-excitation cost a CPU more than their FLOPs suggest, and the proxy shall be
-quick. (Two earlier searches, in the spaces efficientnet and efficientnetv2 at half width, ended at
-43% and 45%, where this one begins: networks of their depth learn little in 20 seconds.)
+MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px. Each
+network is trained on CIFAR-10 for 20 seconds of one processor and scored on images held out of the
+training set. Trainings have equal processor time, not equal epochs, because the network should be
+fast: deep networks of thin layers, 5 x 5 depthwise kernels and squeeze-and-excitation take a CPU
+longer than their FLOPs suggest. (Two earlier searches, in the spaces efficientnet and
+efficientnetv2 at half width, ended at 43% and 45%, where this one begins: networks of their depth
+learn little in 20 seconds.)
 Measured: results/proxy_network.json. Time: 10 minutes on 2 CPU cores. Command:
 
     python -m experiments.proxy_network --data parquet:../shared/data/cifar10
@@ -37,7 +38,7 @@ from vbs.folder import write_json
 
 
 def result_of(history: History, settings: dict[str, Any], *, partial: bool) -> dict[str, Any]:
-    """The result file: the best network, and every network with what it reached."""
+    """Return the content of the result file: the best network, and all networks."""
     row = history.best()
     best = history.space.decode(history.genotypes[row])
     return {
@@ -66,7 +67,7 @@ def result_of(history: History, settings: dict[str, Any], *, partial: bool) -> d
 
 
 def main() -> None:
-    """Search, writing the result after every batch."""
+    """Search, and write the result after every batch."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--budget", type=int, default=32)

@@ -1,20 +1,22 @@
-"""Does our loop teach a network what timm's teaches it?
+"""Does a network reach the same accuracy in this training loop as in timm's?
 
-Trains one network on CIFAR-10 with one recipe by `train.loop.train` and by timm: the equal network
-of timm's builder, create_optimizer_v2, the step of timm's train.py, torchvision's transforms one
-image at a time in a DataLoader, timm's accuracy. SGD with Nesterov's momentum, learning rate 0.2
-falling to 0 in a line after half an epoch of warm-up, batch 128, weight decay 5e-4 (not on biases
-and norms), crop of the reflected and padded image, flip; no smoothing, no moving average, float32.
+Trains one network on CIFAR-10 with one recipe, with `train.loop.train` ("ours") and with timm: the
+equal network made by timm's builder, create_optimizer_v2, the step of timm's train.py,
+torchvision's transforms one image at a time in a DataLoader, timm's accuracy. SGD with Nesterov
+momentum, learning rate 0.2 decreasing linearly to 0 after half an epoch of warm-up, batch 128,
+weight decay 5e-4 (not on biases and norms), crop of the reflected and padded image, flip; no label
+smoothing, no moving average, float32.
 
-Only the loops are compared. Both sides take the learning rate of a step from the same function,
-and timm's network begins with weights that our `build` draws from other seeds: its classifier is
-initialised otherwise on purpose (search_spaces/network.py). Order, crops and flips are each side's
-own. --images sets how many training images there are (stratified, the same ones on both sides).
+Only the loops are compared. Both sides take the learning rate of a step from the same function, and
+timm's network starts with weights of our `build` with other seeds, because our classifier is
+deliberately initialised differently (search_spaces/network.py). Order, crops and flips differ
+between the sides. --images sets the number of training images (stratified, the same ones on both
+sides).
 
 Expected: the mean test accuracies of three seeds lie within one (pooled) standard deviation.
 Time: about 10 minutes on 2 cores for 25,000 images, 3 epochs, 3 seeds (0: all images, twice that).
-Runs that have ended are in --work, and a second call resumes; until all has ended the result file
-has "complete": false.
+Finished runs are kept in --work, and the same command resumes; until all runs have ended the result
+file has "complete": false.
 
     python -m experiments.same_learning [--processes 2] [--seeds 0 1 2] [--images 25000]
 """
@@ -59,12 +61,12 @@ from vbs.folder import write_json
 from vbs.lock import owned
 
 SIDES = ("ours", "timm")
-CLASSES = 10  # of the network in records; in trainings it has those of the data
+CLASSES = 10  # of the network in records; trained networks have those of the data
 OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
 
 
 def recipe_of(arguments: Options, seed: int) -> Recipe:
-    """The one recipe; its seed is our side's."""
+    """Return the recipe of both sides; its seed is that of our side."""
     return Recipe(
         name="same-learning",
         epochs=arguments.epochs,
@@ -87,7 +89,7 @@ def recipe_of(arguments: Options, seed: int) -> Recipe:
 
 
 def data_of(arguments: Options) -> Data:
-    """The data set with its first slice of training images; ValueError where it has no test."""
+    """Return the data set with its first training images; needs a test split (else ValueError)."""
     data = _loaded(arguments.data)
     if data.test is None:
         raise ValueError(f"data: {arguments.data} has no test split")
@@ -102,13 +104,13 @@ def data_of(arguments: Options) -> Data:
     return dataclasses.replace(data, train=data.train.select(chosen))
 
 
-@functools.lru_cache(maxsize=1)  # the runs of a process share the images
+@functools.lru_cache(maxsize=1)  # shared by the runs of a process
 def _loaded(text: str) -> Data:
     return load(text, minival=0.0)
 
 
 def network_of(arguments: Options, data: Data) -> Architecture:
-    """The network for the classes and the side of the data's images."""
+    """Return the network for the classes and the side of the data's images."""
     architecture = proxy_network(arguments.network, len(data.classes))
     return dataclasses.replace(architecture, resolution=data.train.picture(0).shape[0])
 
@@ -116,7 +118,7 @@ def network_of(arguments: Options, data: Data) -> Architecture:
 def train_ours(
     architecture: Architecture, data: Data, recipe: Recipe, device: torch.device
 ) -> dict[str, Any]:
-    """Test accuracy, last loss and seconds of our loop."""
+    """Return test accuracy, last loss and seconds of our loop."""
     result = train(architecture, data, recipe, execution=Execution(device=str(device)))
     if result.failed or result.test is None:
         raise ValueError(f"ours, seed {recipe.seed}: {result.failed or 'no test score'}")
@@ -131,7 +133,7 @@ def train_ours(
 def train_timm(
     architecture: Architecture, data: Data, recipe: Recipe, device: torch.device
 ) -> dict[str, Any]:
-    """The same of timm's loop."""
+    """Return test accuracy, last loss and seconds of timm's loop."""
     assert data.test is not None
     torch.manual_seed(recipe.seed + OTHER_SEEDS)
     network = timm_twin(architecture)
@@ -161,9 +163,9 @@ def train_timm(
 
 
 def one_run(arguments: Options, side: str, seed: int) -> None:
-    """Train a side with a seed and keep the outcome in the work folder, which other runs share.
+    """Train a side with a seed and write the outcome to the work folder, which other runs share.
 
-    Raises ValueError where another process trains the same side and seed there.
+    Raises ValueError if another process trains the same side and seed there.
     """
     lock = f"{side}-{seed}.owner.json"
     with owned(Path(arguments.work), "experiments.same_learning", name=lock):
@@ -177,7 +179,7 @@ def one_run(arguments: Options, side: str, seed: int) -> None:
 
 
 def identity(arguments: Options) -> dict[str, Any]:
-    """What outcomes must share to be compared."""
+    """Return the settings that outcomes must share to be compared."""
     recipe = recipe_of(arguments, 0).to_dict()
     del recipe["seed"]
     return {
@@ -192,7 +194,7 @@ def identity(arguments: Options) -> dict[str, Any]:
 
 
 def outcomes(arguments: Options) -> dict[str, dict[int, dict[str, Any]]]:
-    """What the work folder has, by side and seed; ValueError where it is of other settings."""
+    """Return the outcomes by side and seed; raises ValueError if they have other settings."""
     found: dict[str, dict[int, dict[str, Any]]] = {side: {} for side in SIDES}
     for side, seed in _wanted(arguments):
         path = _kept(arguments, side, seed)
@@ -214,7 +216,7 @@ def _wanted(arguments: Options) -> list[tuple[str, int]]:
 
 
 def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> dict[str, Any]:
-    """Means, standard deviations and how far apart the means are; None where too few have ended."""
+    """Return means, standard deviations and the difference of the means (None without both)."""
     missing = [f"{side}-{seed}" for seed in seeds for side in SIDES if seed not in found[side]]
     table: dict[str, Any] = {"complete": not missing, "missing": missing}
     means, variances = [], []
@@ -242,16 +244,20 @@ def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> di
 def _arguments(texts: list[str] | None) -> Options:
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", default="parquet:../shared/data/cifar10")
-    parser.add_argument("--network", help="JSON; the searched proxy where not given")
+    parser.add_argument("--network", help="JSON file of a network (default: the proxy network)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--images", type=int, default=25_000, help="of training; 0: all")
+    parser.add_argument("--images", type=int, default=25_000, help="training images; 0: all")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--processes", type=int, default=1, help="runs at once, a thread each")
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it likes")
-    parser.add_argument("--work", default="runs/same-learning", help="folder of ended runs")
-    parser.add_argument("--out", help="result file; experiments/results/same_learning.json")
+    parser.add_argument("--processes", type=int, default=1, help="runs at once, one thread each")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of torch; 0: torch's default"
+    )
+    parser.add_argument("--work", default="runs/same-learning", help="folder of finished runs")
+    parser.add_argument(
+        "--out", help="result file (default experiments/results/same_learning.json)"
+    )
     arguments = parser.parse_args(texts)
     if min(arguments.processes, arguments.epochs, arguments.batch) < 1 or arguments.images < 0:
         raise ValueError("processes, epochs and batch: use 1 or more; images: 0 or more")
@@ -280,12 +286,12 @@ def _write(arguments: Options, checked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_of(arguments: Options, task: tuple[str, int]) -> None:
-    """One run, in a process of its own."""
+    """Train one run, in a process of its own."""
     one_run(arguments, *task)
 
 
 def compare(texts: list[str] | None = None) -> None:
-    """The command: train what has not ended yet, write the result file after each, print it."""
+    """Run the missing trainings, write the result file after each, print it."""
     arguments = _arguments(texts)
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     done = outcomes(arguments)

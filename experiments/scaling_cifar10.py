@@ -1,16 +1,17 @@
-"""How should a small network grow? Compound against one axis alone, at equal real cost.
+"""How should a small network grow? Compound growth and growth along one axis, at equal real cost.
 
-What: `scaling.grid` on CIFAR-10 for three baselines, each as a proxy of at most 3M FLOPs at 32 px:
-the network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNetV2. Candidates of
-the grid that really cost twice as much, as far apart as can be, and three controls that spend the
-same on depth, width or resolution alone; 3 seeds each, 6 where those were too few; scored on
-images held out of the training set. The best candidate is the best of several noisy ones: what
-compares with a control without favour is the mean of all compound candidates, or, with 6 seeds,
-the candidate that is best by the first 3 as the others see it.
-Expected: the best compound candidates ahead of all three controls; an optimum that noise does not
-hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base: no candidate is
-clearly ahead of the best axis, which is width for two of them and resolution for the third. Time:
-30 to 70 minutes for each base on 2 CPU cores; the same command resumes. Command:
+What: `scaling.grid` on CIFAR-10 for three baselines, each a proxy of at most 3M FLOPs at 32 px: the
+network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNetV2. Trained are
+candidates of the grid whose real cost is twice that of the baseline, as far apart as possible, and
+three controls that spend the same on depth, width or resolution alone; 3 seeds each, 6 where those
+were too few; scored on images held out of the training set. The best candidate is the best of
+several noisy ones and therefore biased upwards. Unbiased comparisons with a control are the mean of
+all compound candidates, or, with 6 seeds, the candidate that is best by the first 3 as scored by
+the other 3.
+Expected: the best compound candidates ahead of all three controls, and an optimum that noise does
+not hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base: no
+candidate is clearly ahead of the best axis, which is width for two of them and resolution for the
+third. Time: 30 to 70 minutes for each base on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.scaling_cifar10 --data parquet:../shared/data/cifar10
 """
@@ -42,14 +43,14 @@ from vbs.folder import write_json
 
 NAME = "scaling_cifar10"
 CANDIDATES, FIDELITY = 5, "epochs=6,share=0.15"
-CHOOSING = 3  # seeds that choose a candidate, where others judge it
-SHOWN = ("candidates", "seeds", "fidelity", "growth")  # of a grid's settings
-# seeds of each base; after three the found network's best were closer than their noise
+CHOOSING = 3  # seeds that select a candidate; the other seeds score it
+SHOWN = ("candidates", "seeds", "fidelity", "growth")  # settings of a grid in the result file
+# seeds of each base; with three seeds the best candidates of the found network were within noise
 BASES = {"found": 6, "efficientnet_b0": 3, "mobilenet_v2": 3}
 
 
 def found_network(work: Path) -> Path:
-    """The network that the search on CIFAR-10 found, as a file."""
+    """Return the file of the network that the search on CIFAR-10 found."""
     searched = RESULTS / f"{SEARCH}.json"
     if not searched.exists():
         raise ValueError(f"{searched} is missing; run python -m experiments.{SEARCH} first")
@@ -60,13 +61,13 @@ def found_network(work: Path) -> Path:
 
 
 def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
-    """The record of a base's grid; it is started or resumed first."""
+    """Start or resume the grid of a base; return its record."""
     network, seeds = str(found_network(work)) if base == "found" else base, BASES[base]
-    folder = work / Path(network).stem  # another network found is another grid
+    folder = work / Path(network).stem  # another found network gets another grid
     record = folder / RECORD
     known = json.loads(record.read_text()) if record.exists() else None
     if known is None or known["status"] != "finished" or known["settings"]["seeds"] < seeds:
-        if known is None:  # what an interruption before that has left holds nothing
+        if known is None:  # a run interrupted before its first record has no results
             shutil.rmtree(folder, ignore_errors=True)
         how = {"data": args.data, "workers": args.processes, "seeds": seeds}
         if known:
@@ -84,7 +85,7 @@ def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
 
 
 def compared(record: dict[str, Any]) -> dict[str, Any]:
-    """Controls and the best compound candidate of a grid: what the question is about."""
+    """Return the controls and the best compound candidate of a grid."""
     rows = {row["name"]: row for row in record["candidates"] if row.get("mean") is not None}
     controls = {name: rows[name] for name in ("depth", "width", "resolution") if name in rows}
     compound = [row for name, row in rows.items() if name not in controls]
@@ -100,7 +101,7 @@ def compared(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def afresh(compound: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
-    """The compound candidate that is best by the first three seeds, as further three see it."""
+    """Return the compound candidate that is best by the first seeds, scored by the others."""
     if seeds < 2 * CHOOSING:
         return {}
 
@@ -121,7 +122,7 @@ def afresh(compound: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the grids that are not finished, write what is known."""
+    """Run the unfinished grids and write the results so far."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--processes", type=int, default=2, help="trainings at once (default 2)")

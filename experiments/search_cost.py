@@ -1,22 +1,21 @@
-"""What does the default search cost, and what does it miss?
+"""What does the default search cost, and how far from the optimum does it end?
 
 Measures `python -m nas.search --target-flops 400M` as a whole process, cold (seconds, processor
-seconds, memory, networks evaluated), the same with a budget of 4 million (memory, size of
-history.parquet), and `vbs --help`; its regret: the best reward of twenty searches ten times as
-long, less the reward of the default search, for five seeds; what the found networks are worth
-beside EfficientNet-B0 under the surrogate; and microseconds a proposal of `evolution` takes in a
-search of a million evaluations.
+seconds, memory, networks evaluated); the same with a budget of 4 million (memory, size of
+history.parquet); `vbs --help`; the regret: the best reward of twenty searches that are ten times as
+long, minus the reward of the default search, for five seeds; the networks found in comparison with
+EfficientNet-B0 under the surrogate; and the microseconds of a proposal of `evolution` in a search
+of a million evaluations.
 
-Expected: 2 s, 200 MiB, at least 300,000 networks; 4 million under 500 MB, and 60 MB on disk; regret
-at most 0.05 points. Processes are cold, with the bytecode that an installed package has; processor
-seconds are what other work on the machine changes least. The most accurate network at or under
-B0's FLOPs is 0.83 points above B0: the goal of 1 point lies beyond what the surrogate sees in the
-whole space.
+Expected: 2 s, 200 MiB, at least 300,000 networks; 4 million in less than 500 MB, and 60 MB on disk;
+regret at most 0.05 points. Processes are cold, but have the bytecode of an installed package;
+processor seconds depend least on other load. The most accurate network within B0's FLOPs is 0.83
+points above B0: no network of the space reaches the goal of 1 point by the surrogate.
 Time: about 10 minutes on 2 cores.
 
     python -m experiments.search_cost
 
-`--parts process,help,long` measures these again and keeps the others.
+`--parts process,help,long` measures these parts again and keeps the others.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ SEEDS = range(5)
 
 
 class Spent(NamedTuple):
-    """What a process took: seconds, processor seconds of user and system, and peak memory."""
+    """Seconds, processor seconds (user and system) and peak memory of a process."""
 
     wall_seconds: float
     processor_seconds: float
@@ -65,7 +64,7 @@ class Spent(NamedTuple):
 
 
 def run_process(words: Sequence[str], bytecode: Path) -> Spent:
-    """Run a command of this interpreter; its bytecode is kept in a folder."""
+    """Run a command with this interpreter; its bytecode is kept in a folder."""
     hidden = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["PYTHONPYCACHEPREFIX"] = str(bytecode)
@@ -86,9 +85,9 @@ def run_process(words: Sequence[str], bytecode: Path) -> Spent:
 def medians(
     words: Sequence[str], bytecode: Path, *, runs: int, folders: Path | None = None
 ) -> dict[str, Any]:
-    """Medians over runs of a command, after one that is not counted.
+    """Return medians over runs of a command, after one uncounted run.
 
-    folders  where each run gets a folder of its own, as the last word, named by its number.
+    folders  where each run gets a numbered folder, passed as the last word of its command.
     """
     commands = [
         [*words, *([] if folders is None else [str(folders / str(n))])] for n in range(runs + 1)
@@ -102,7 +101,7 @@ def medians(
 
 
 def whole_process(runs: int = 5) -> dict[str, Any]:
-    """The default command as a user starts it."""
+    """Measure the default command as a user starts it."""
     words = ["-m", "nas.search", "--target-flops", "400M", "--out"]
     with tempfile.TemporaryDirectory() as folder:
         found = medians(words, Path(folder, "bytecode"), runs=runs, folders=Path(folder))
@@ -120,8 +119,7 @@ def whole_process(runs: int = 5) -> dict[str, Any]:
 
 
 def long_process(networks: int = 4_000_000) -> dict[str, Any]:
-    """The default search with ten times the budget: memory of all of it and of its history, and
-    the file."""
+    """Measure the default search with ten times the budget: memory, and its history's file."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["-m", "nas.search", "--target-flops", "400M", "--budget", str(networks), "--out"]
         spent = run_process([*words, f"{folder}/run"], Path(folder, "bytecode"))
@@ -134,20 +132,20 @@ def long_process(networks: int = 4_000_000) -> dict[str, Any]:
 
 
 def help_process(runs: int = 7) -> dict[str, Any]:
-    """`vbs --help`."""
+    """Measure `vbs --help`."""
     with tempfile.TemporaryDirectory() as folder:
         return medians(["-m", "vbs", "--help"], Path(folder), runs=runs)
 
 
 def one_search(evaluator: Evaluator, objective: Objective, seed: int, budget: int) -> History:
-    """A search as the command line makes it."""
+    """Run a search with the settings of the command line."""
     the_space = space("efficientnet")
     strategy = catalog.strategy("evolution", the_space, objective)
     return search(the_space, evaluator, objective, strategy, budget, LoopOptions(seed=seed))
 
 
 def regret(evaluator: Evaluator) -> dict[str, Any]:
-    """Best reward of the long searches less that of the default ones, in points of reward."""
+    """Return the best reward of the long searches minus that of the default ones, in points."""
     objective, budget = Objective(TARGET), catalog.STRATEGIES["evolution"].budget
     long = []
     for seed in LONG_SEEDS:
@@ -164,7 +162,7 @@ def regret(evaluator: Evaluator) -> dict[str, Any]:
 
 
 def beside_b0(evaluator: Evaluator) -> dict[str, Any]:
-    """Most accurate network at or under B0's FLOPs, and B0, as the surrogate sees them."""
+    """Return the most accurate network within B0's FLOPs, and B0, under the surrogate."""
     the_space = space("efficientnet")
     b0 = the_space.encode(the_space.references["EfficientNet-B0"])[None]
     flops = int(the_space.costs(b0).flops[0])
@@ -184,7 +182,7 @@ def beside_b0(evaluator: Evaluator) -> dict[str, Any]:
 
 
 def million(evaluator: Evaluator) -> dict[str, Any]:
-    """Microseconds of `evolution.propose` for each network of a search of a million."""
+    """Return the microseconds of `evolution.propose` for each network in a search of a million."""
     the_space, objective = space("efficientnet"), Objective(TARGET)
     strategy = catalog.strategy("evolution", the_space, objective)
 
@@ -199,11 +197,11 @@ def million(evaluator: Evaluator) -> dict[str, Any]:
 
 
 def surrogate() -> Evaluator:
-    """The evaluator of the default search."""
+    """Return the evaluator of the default search."""
     return catalog.evaluator("surrogate", space("efficientnet"))
 
 
-# name of a part -> (its name in the result file, what measures it)
+# name of a part -> (its name in the result file, the function that measures it)
 PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "process": ("whole_process", whole_process),
     "help": ("vbs_help", help_process),
@@ -217,7 +215,9 @@ PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
 def main() -> int:
     """Measure the parts, write experiments/results/search_cost.json, print it."""
     parser = experiment_arguments(__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), help="those to measure, with commas")
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help="parts to measure, comma-separated"
+    )
     settings = {
         "target_flops": TARGET,
         "reward": "mnas",

@@ -1,10 +1,10 @@
 """How do the networks of the default search compare with EfficientNet-B0?
 
 Runs `python -m nas.search --target-flops 400M` and draws its front of predicted ImageNet accuracy
-over FLOPs beside EfficientNet-B0: the picture of the README. The accuracies are predictions of the
+over FLOPs with EfficientNet-B0: the figure of the README. The accuracies are predictions of the
 surrogate under the short schedule of the measurements.
 
-Expected: B0's accuracy at 77% of its FLOPs; 0.83 points more at its FLOPs.
+Expected: B0's accuracy with 77% of its FLOPs; 0.83 points more with its FLOPs.
 Time: seconds.
 
     python -m experiments.search_front
@@ -25,6 +25,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
 from nas.evaluators.surrogate import load_surrogate
 from search_spaces.catalog import space, zoo
@@ -34,12 +35,12 @@ from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
 
 TARGET = "400M"
-SAMPLE = 3000  # evaluated networks that are drawn
+SAMPLE = 3000  # evaluated networks in the figure
 INK, GREY, BLUE, RED = "#24292f", "#c9d1d9", "#0969da", "#cf222e"
 
 
 def searched() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The front and all evaluated networks of the default search, as its files hold them."""
+    """Return the front and all evaluated networks of the default search, from its files."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "nas.search", "--target-flops", TARGET, "--out"]
         subprocess.run([*command, f"{folder}/run"], check=True, capture_output=True)
@@ -50,7 +51,7 @@ def searched() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def b0_point() -> dict[str, float]:
-    """EfficientNet-B0 as the surrogate predicts it: accuracy, its error, and FLOPs."""
+    """Return accuracy, its error, and FLOPs of EfficientNet-B0, predicted by the surrogate."""
     efficientnet = space("efficientnet")
     genotype = efficientnet.encode(efficientnet.references["EfficientNet-B0"])
     accuracy, std = load_surrogate("imagenet").predict(genotype[None])
@@ -62,7 +63,7 @@ def b0_point() -> dict[str, float]:
 
 
 def compared(front: pd.DataFrame, b0: dict[str, float]) -> dict[str, dict[str, float]]:
-    """The cheapest network as accurate as B0, and the most accurate one within B0's FLOPs."""
+    """Return the cheapest network as accurate as B0, and the most accurate within B0's FLOPs."""
     as_accurate = front[front.accuracy >= b0["accuracy"]].iloc[0]
     within = front[front.flops <= b0["flops"]].iloc[-1]
     return {
@@ -76,7 +77,7 @@ def compared(front: pd.DataFrame, b0: dict[str, float]) -> dict[str, dict[str, f
 
 
 def draw(path: Path, front: pd.DataFrame, evaluated: pd.DataFrame, found: dict[str, Any]) -> None:
-    """The front, a sample of what was evaluated, EfficientNet-B0, and arrows to what was found."""
+    """Draw the front, a sample of the evaluated networks, B0, and arrows to the networks found."""
     figure = new_figure(8.4, 4.2, dpi=150)
     axes = figure.add_subplot()
     sample = evaluated.sample(SAMPLE, random_state=0)
@@ -105,7 +106,7 @@ def draw(path: Path, front: pd.DataFrame, evaluated: pd.DataFrame, found: dict[s
 
 
 def _label(axes: Any, found: dict[str, Any], front: pd.DataFrame) -> None:
-    """Names of the points beside them, instead of a legend."""
+    """Write the names of the points next to them, instead of a legend."""
     b0 = found["EfficientNet-B0"]
     fewer = 1 - found["same accuracy"]["flops"] / b0["flops"]
     more = found["same FLOPs"]["accuracy"] - b0["accuracy"]
@@ -130,7 +131,8 @@ def _label(axes: Any, found: dict[str, Any], front: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Search, compare, write the picture and its numbers."""
+    """Search, compare, write the figure and its numbers."""
+    experiment_arguments(__doc__).parse_args()
     front, evaluated = searched()
     b0 = b0_point()
     found = {"EfficientNet-B0": b0, **compared(front, b0)}

@@ -1,10 +1,10 @@
-"""What the search loop itself costs: waiting workers, and time of the driver for each evaluation.
+"""The overhead of the search loop: idle time of workers, and time of the driver per evaluation.
 
-What: (a) 32 evaluations that sleep one second, on 8 processes of a Ray that is started here with
-8 declared processors, recorded in an sqlite study: ideal are 4 s, from the moment the processes
-are up. (b) 300 evaluations that take no time at all, in this process, with the same study: what
-is left is the loop, the strategy and the database. Expected: (a) within 1.25 times the ideal, (b)
-under 20 ms each. Measured: results/search_overhead.json. Time: a minute. Command:
+What: (a) 32 evaluations that sleep one second, on 8 processes of a local Ray with 8 declared
+processors, recorded in an sqlite study; the ideal is 4 s, counted from when the processes are up.
+(b) 300 evaluations that take no time, in this process, with the same kind of study: the measured
+time is that of the loop, the strategy and the database. Expected: (a) within 1.25 times the ideal,
+(b) less than 20 ms each. Measured: results/search_overhead.json. Time: a minute. Command:
 
     python -m experiments.search_overhead
 """
@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
 from experiments.lib.sleeping import Sleeping
 from nas import catalog
@@ -42,7 +43,7 @@ MANY = 300
 
 
 def timed_search(workers: Workers, strategy: str, budget: int, folder: Path) -> dict[str, float]:
-    """Seconds of a search with a study in the folder, and of the driver's processor in it."""
+    """Return the seconds and the driver's processor seconds of a search with a study."""
     the_space, objective = space("efficientnet"), Objective(400e6)
     history = History(the_space, objective)
     chosen = catalog.strategy(strategy, the_space, objective)
@@ -58,7 +59,7 @@ def timed_search(workers: Workers, strategy: str, budget: int, folder: Path) -> 
 
 
 def waiting() -> dict[str, Any]:
-    """(a): evaluations that sleep, on processes that are up."""
+    """Measure (a): evaluations that sleep, on processes that are up."""
     workers = OnCluster(Sleeping, space("efficientnet"), Sleeping(), Place(SLOTS))
     try:
         started = time.perf_counter()
@@ -80,7 +81,7 @@ def waiting() -> dict[str, Any]:
 
 
 def driving(strategy: str) -> dict[str, Any]:
-    """(b): evaluations that take no time."""
+    """Measure (b): evaluations that take no time."""
     with tempfile.TemporaryDirectory() as folder:
         workers = InProcess(Sleeping(0.0), space("efficientnet"))
         found = timed_search(workers, strategy, MANY, Path(folder))
@@ -90,6 +91,7 @@ def driving(strategy: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write the result."""
+    experiment_arguments(__doc__).parse_args()
     result = {
         "settings": {"seconds": SECONDS, "storage": "sqlite"},
         **settings_of_machine(),

@@ -1,19 +1,19 @@
 """Do shared weights rank networks, and what does a search with them find?
 
-What: (1) `nas.search --evaluator supernet` on the compact space within 4M FLOPs at 32 px, in the
-46 minutes of two processors that the search by training of `cifar10_search` took; (2) the judge: 24
-networks spread over the space, each trained on its own by the recipe of that experiment (`proxy`, 6
-epochs of all images) with two seeds and scored on the test images; (3) the supernet's scores of
-these networks; (4) short trainings of them in as many processor seconds as the supernet's training
-and these scores took; (5) the network found, trained as the judge's with five seeds. Shown: Kendall
-tau with the judge of supernet, FLOPs, params and short trainings, and the accuracy of the network
-found beside the 80.8% of the search by training.
-Wanted: tau at least .5 and .1 above the best of FLOPs and params; 80.8 ± .3%.
-Also shown: tau with the 48 recorded accuracies of `cifar10_curves`, which costs no training.
+What: (1) `nas.search --evaluator supernet` on the compact space within 4M FLOPs at 32 px, in the 46
+minutes on two processors that the search by training of `cifar10_search` took; (2) the judge: 24
+networks spread over the space, each trained stand-alone with the recipe of that experiment
+(`proxy`, 6 epochs of all images) and two seeds, scored on the test images; (3) the supernet's
+scores of these networks; (4) short trainings of them in as many processor seconds as the supernet's
+training and these scores took; (5) the network found, trained as those of the judge, with five
+seeds. Shown: Kendall tau of supernet, FLOPs, params and short trainings with the judge, and the
+accuracy of the network found compared with the 80.8% of the search by training. Goal: tau at least
+.5 and .1 above the best of FLOPs and params; 80.8 ± .3%. Also shown: tau with the 48 recorded
+accuracies of `cifar10_curves`, which needs no training.
 Time: on two CPU cores 46 minutes for (1), 2 hours for (2), half an hour each for (4) and (5);
-resumes. (2) to (5) need no Ray and no Optuna, and may be run elsewhere, such as on a GPU (`--part
-judge --device cuda --processes 12`): the partial result file is taken along. Without a search, (3)
-trains the supernet itself. Command:
+resumable. (2) to (5) need neither Ray nor Optuna and may run on another machine, such as on a GPU
+(`--part judge --device cuda --processes 12`), if the partial result file is copied there. Without a
+search, (3) trains the supernet itself. Command:
 
     python -m experiments.supernet_ranking --data parquet:../shared/data/cifar10
 
@@ -61,23 +61,27 @@ if TYPE_CHECKING:
 NAME = "supernet_ranking"
 COUNT, FOUND_SEEDS = 24, 5
 EPOCHS = 6  # of the judge's trainings
-# in the same type of numbers on a GPU as on a CPU
+# with the same precision on a GPU as on a CPU
 FINAL = ("minival=0", f"epochs={EPOCHS}", "precision=float32")
 SUPERNET_EPOCHS, BUDGET, MAX_TIME = 14, 600, "500s"
 FINALISTS = ["--finalists", "8", "--repeats", "2"]
-FIDELITY = "epochs=9,share=0.2"  # of the finalists, as in the search by training
+FIDELITY = "epochs=9,share=0.2"  # of the finalists; that of the search by training
 ENDED = ("finished", "out of time")
 PARTS = ("search", "judge", "supernet", "short", "found")
 
 
 def judges(count: int) -> np.ndarray:
-    """The networks of the judge, int8 [count, decisions]."""
+    """Return the networks of the judge, int8 [count, decisions]."""
     return spread(compact_space(), Objective(COMPACT_FLOPS, "feasible"), count)
 
 
 class Task(NamedTuple):
-    """What all arms have in common: the images, the work folder, the device of trainings, how many
-    networks the judge has, and the epochs and the labels' weight of the supernet."""
+    """Settings that all arms share.
+
+    device  of the trainings.
+    count   number of networks of the judge.
+    epochs  of the supernet; labels: the weight of the labels in its loss.
+    """
 
     data: str
     work: Path
@@ -88,14 +92,14 @@ class Task(NamedTuple):
 
 
 def search(args: Any) -> Path:
-    """The folder of the finished search; it is started or resumed first."""
+    """Start or resume the search until it has finished; return its folder."""
     folder = args.work / "search"
     record = folder / "search.json"
     records = (record, folder / "finalists" / "search.json")
     if all(each.exists() and json.loads(each.read_text())["status"] in ENDED for each in records):
         return folder
     begun = (folder / "study.db").exists()
-    if not begun:  # what an interruption before that has left holds nothing
+    if not begun:  # a run interrupted before its first record has no results
         shutil.rmtree(folder, ignore_errors=True)
     words = ["--resume"] if begun else [*("--evaluator", "supernet", "--space", "compact")]
     if not begun:
@@ -112,7 +116,7 @@ def search(args: Any) -> Path:
 
 
 def run(task: Task, name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """The outcome of one arm."""
+    """Run one arm; return its outcome."""
     kind, _, number = name.partition("-")
     if kind == "supernet":
         return scored(task)
@@ -126,7 +130,7 @@ def run(task: Task, name: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def trained(task: Task, network: Architecture, seed: int, folder: Path) -> dict[str, Any]:
-    """Test accuracy after the recipe of the judge."""
+    """Train a network with the recipe of the judge; return its test accuracy."""
     from train.distributed import pick_device
     from train.loop import train
 
@@ -146,14 +150,14 @@ def trained(task: Task, network: Architecture, seed: int, folder: Path) -> dict[
 
 @functools.cache
 def all_images(source: str) -> Data:
-    """All training images and the test images, decoded once in a process."""
+    """Return all training images and the test images, decoded once in a process."""
     from train.data import load
 
     return load(source, minival=0.0)
 
 
 def judge_of(recipe: Recipe, task: Task) -> Judge:
-    """The same networks as the command's own judge has them, whose trainings are shortened."""
+    """Return the judge of the command on the same networks; its trainings are shortened."""
     from nas.evaluators.proxy import DataIdentity, Fidelity
     from train.data.summary import summarise
 
@@ -164,8 +168,10 @@ def judge_of(recipe: Recipe, task: Task) -> Judge:
 
 
 def scored(task: Task) -> dict[str, Any]:
-    """The supernet's scores of the judge's networks, and the short training of equal seconds; its
-    tau with the recorded accuracies of `cifar10_curves`, too."""
+    """Return the supernet's scores of the judge's networks and the short training of equal seconds.
+
+    Also returns its tau with the recorded accuracies of `cifar10_curves`.
+    """
     import torch
 
     from nas.evaluators.proxy import EVALUATION, image_seconds
@@ -209,8 +215,10 @@ def scored(task: Task) -> dict[str, Any]:
 
 
 def weights(task: Task, data: Data) -> tuple[Path, Trained]:
-    """The file of the supernet of the search, and what is in it. Trained here where there is no
-    search yet, which then finds it."""
+    """Return the file of the search's supernet, and its content.
+
+    Without a search the supernet is trained here, and a later search uses it.
+    """
     from nas.history import History
     from nas.storage.cache import key_of
     from nas.supernet.scoring import training_of
@@ -225,14 +233,14 @@ def weights(task: Task, data: Data) -> tuple[Path, Trained]:
         folder = task.work / "supernets" / key_of(training.identity())[:32]
         return folder / WEIGHTS, trained_weights(training, folder, device=task.device)
     if len(files) > 1:
-        raise ValueError(f"{task.work} holds {len(files)} supernets; give another --work")
+        raise ValueError(f"{task.work} holds {len(files)} supernets; use another --work")
     known = read_supernet(files[0])
     assert known is not None
     return files[0], known
 
 
 def of_search(work: Path) -> dict[str, Any]:
-    """What the record of the search holds; nothing before it."""
+    """Return the figures in the record of the search; {} without a record."""
     if not (work / "search" / "search.json").exists():
         return {}
     record = json.loads((work / "search" / "search.json").read_text())
@@ -246,7 +254,7 @@ def of_search(work: Path) -> dict[str, Any]:
 
 
 def recorded() -> tuple[np.ndarray, np.ndarray]:
-    """Genotypes [48, decisions] of `cifar10_curves`, and the accuracy at the end of each curve."""
+    """Return the genotypes [48, decisions] of `cifar10_curves` and their accuracies at the end."""
     reached: dict[bytes, list[float]] = {}
     space = compact_space()
     for row in json.loads((RESULTS / "cifar10_curves.json").read_text())["arms"]:
@@ -256,7 +264,7 @@ def recorded() -> tuple[np.ndarray, np.ndarray]:
 
 
 def shortly(task: Task, genotype: np.ndarray, seed: int, folder: Path) -> dict[str, Any]:
-    """Minival accuracy after a short training."""
+    """Train a network for a short time; return its minival accuracy."""
     import time
 
     from nas.evaluators.proxy import Fidelity, Proxy, shared_data
@@ -272,7 +280,7 @@ def shortly(task: Task, genotype: np.ndarray, seed: int, folder: Path) -> dict[s
 
 
 def summary(count: int, done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """The verdict, once all networks of the judge and the supernet are in."""
+    """Return the verdict if all networks of the judge and the supernet have ended."""
     found = verdict_of(count, done)
     tops = [row["test_top1"] for (name, _), row in done.items() if name == "found"]
     return {
@@ -286,7 +294,7 @@ def summary(count: int, done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def verdict_of(count: int, done: Mapping[Arm, dict[str, Any]]) -> Verdict | None:
-    """That of the arms so far; None where too few have ended."""
+    """Return the verdict on the arms that have ended; None if they are too few."""
     rows = [[done.get((f"judge-{n:02d}", seed)) for seed in range(SEEDS)] for n in range(count)]
     supernet = done.get(("supernet", 0))
     full = [n for n, each in enumerate(rows) if all(each)]
@@ -310,7 +318,7 @@ def verdict_of(count: int, done: Mapping[Arm, dict[str, Any]]) -> Verdict | None
 
 
 def draw(path: Path, count: int, result: dict[str, Any]) -> None:
-    """The judge's accuracies against each predictor."""
+    """Draw the judge's accuracies against each predictor."""
     rows = {(row["arm"], row["seed"]): row for row in result["arms"]}
     names = [f"judge-{n:02d}" for n in range(count)]
     known = [n for n, name in enumerate(names) if all((name, s) in rows for s in range(SEEDS))]
@@ -339,7 +347,7 @@ def draw(path: Path, count: int, result: dict[str, Any]) -> None:
 
 
 def arms_of(count: int) -> dict[str, list[Arm]]:
-    """The arms of each part."""
+    """Return the arms of each part."""
     numbers = range(count)
     return {
         "judge": [(f"judge-{n:02d}", seed) for seed in range(SEEDS) for n in numbers],
@@ -350,17 +358,21 @@ def arms_of(count: int) -> dict[str, list[Arm]]:
 
 
 def main() -> None:
-    """Run the parts that are asked for, as far as they are missing, then write the figure."""
+    """Run the missing arms of the requested parts and draw the figure."""
     parser = arguments(__doc__, name=NAME, seeds=range(SEEDS))
     parser.add_argument("--data", required=True)
-    parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS, help="default: all")
-    parser.add_argument("--device", default="cpu", help="of the trainings (default cpu)")
+    parser.add_argument(
+        "--part", choices=PARTS, nargs="+", default=PARTS, help="parts to run (default: all)"
+    )
+    parser.add_argument("--device", default="cpu", help="device of the trainings (default cpu)")
     parser.add_argument("--supernet-epochs", type=int, default=SUPERNET_EPOCHS)
     parser.add_argument("--supernet-labels", type=float, default=0.0)
     parser.add_argument("--budget", type=int, default=BUDGET, help="networks of the search")
-    parser.add_argument("--fidelity", default=FIDELITY, help=f"of finalists (default {FIDELITY})")
     parser.add_argument(
-        "--networks", type=int, default=COUNT, help=f"of the judge (default {COUNT})"
+        "--fidelity", default=FIDELITY, help=f"fidelity of the finalists (default {FIDELITY})"
+    )
+    parser.add_argument(
+        "--networks", type=int, default=COUNT, help=f"networks of the judge (default {COUNT})"
     )
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

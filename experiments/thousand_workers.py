@@ -1,21 +1,23 @@
-"""What does one driver of a thousand workers cost, and what do fifty drivers of one database lose?
+"""What does a driver of a thousand workers cost, and what do fifty drivers of one database lose?
 
-(a) 1,000 workers on 125 simulated nodes, of which 10% leave in an hour and are replaced after ten
-    minutes: 20,000 trainings of three epochs in virtual time, ten minutes each, recorded in an
-    sqlite study. With `random`, `predictor`, and `predictor` with ASHA: processor milliseconds of
-    the driver for each finished training (all of its process but the simulation), also by quarters
-    of the search; processor milliseconds of a proposal once 10,000 trainings are known; peak
-    memory; trainings lost or repeated.
-(b) 50 drivers with 20 workers each on one PostgreSQL, in five processes of which one is killed
-    half-way: trainings lost or repeated, finished trainings a second, processor milliseconds of
-    each. It needs TEST_POSTGRESQL_URL; python tests/nas/postgresql.py COMMAND runs a server.
+(a) 1,000 workers on 125 simulated nodes, 10% of which leave within an hour and are replaced after
+ten
+    minutes: 20,000 trainings of three epochs, ten minutes of virtual time each, recorded in an
+    sqlite study. For `random`, `predictor`, and `predictor` with ASHA: processor milliseconds of
+    the driver for each finished training (all of its process except the simulation), also by
+    quarters of the search; processor milliseconds of a proposal when 10,000 trainings are known;
+    peak memory; trainings lost or repeated.
+(b) 50 drivers with 20 workers each on one PostgreSQL database, in five processes, one of which is
+    killed half-way: trainings lost or repeated, finished trainings per second, processor
+    milliseconds of each. Needs TEST_POSTGRESQL_URL; python tests/nas/postgresql.py COMMAND runs a
+    server.
 (c) a study of 100,000 rows, opened and read into a history as --resume does: processor seconds and
     peak memory.
 
-Processor time (time.process_time), not seconds, since the machine has other work; linear algebra
-on one thread. Each part is a process of its own. Goals: 10 ms, 50 ms, 2 GB, nothing lost or
-repeated, 30 s. Results are written after each part; `--share .05` makes all sizes twenty times
-smaller, to see that it works, and writes elsewhere. Time: 20 minutes of one core. Command:
+Times are processor times (time.process_time), because the machine has other load; linear algebra
+uses one thread. Each part runs in a process of its own. Goals: 10 ms, 50 ms, 2 GB, nothing lost or
+repeated, 30 s. Results are written after each part. `--share .05` makes all sizes twenty times
+smaller, as a trial run, and writes to another place. Time: 20 minutes on one core. Command:
 
     python tests/nas/postgresql.py python -m experiments.thousand_workers
 """
@@ -49,7 +51,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def measured(part: str, share: float) -> dict[str, Any]:
-    """What a process of its own finds out about a part."""
+    """Measure a part in a process of its own; return its figures."""
     command = [sys.executable, "-m", "experiments.thousand_workers", "--only", part]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "found.json")
@@ -61,7 +63,7 @@ def measured(part: str, share: float) -> dict[str, Any]:
 
 
 def one_part(part: str, share: float) -> dict[str, Any]:
-    """The figures of a part, measured in this process."""
+    """Measure a part in this process; return its figures."""
     from experiments.lib import driver_cost
 
     if part == "drivers":
@@ -78,10 +80,12 @@ def one_part(part: str, share: float) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure the parts that are named, all by default, and write each into the result file."""
+    """Measure the requested parts (default: all), and write each to the result file."""
     parser = experiment_arguments(__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), help="those to measure, with commas")
-    parser.add_argument("--share", type=float, default=1.0, help="of all sizes; default: 1")
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help="parts to measure, comma-separated"
+    )
+    parser.add_argument("--share", type=float, default=1.0, help="factor of all sizes (default 1)")
     parser.add_argument("--only", choices=PARTS, help=HIDDEN)
     parser.add_argument("--found", type=Path, help=HIDDEN)
     options = parser.parse_args()

@@ -1,12 +1,14 @@
-"""The EfficientNetV2 search on this machine: does what it finds train faster than B0, as well?
+"""The EfficientNetV2 search on this machine: does its network train faster than B0, and as well?
 
-What: `scaling.training_aware` on CIFAR-10 at a quarter of V2's width and 32 px: a search by the
-reward A * S^w * P^v with this machine's own table of step times, then the found network, V2-base
-and EfficientNet-B0 at the same size, trained alike with 3 seeds, their training steps timed in one
-run.
-Expected: a found network as accurate as the B0-like one in measurably less time for a step; on a
-CPU the ops may differ from a TPU's. Measured: results/training_aware_cifar10.json and .png. Time:
-an hour on 2 CPU cores; the same command resumes. Command:
+What: `scaling.training_aware` on CIFAR-10 at a quarter of V2's width and 32 px: a search with the
+reward A * S^w * P^v and a table of step times of this machine. Then the network found, V2-base and
+EfficientNet-B0 at the same size are trained alike with 3 seeds, and their training steps are timed
+in one run.
+Expected: the network found is as accurate as the B0-like one and takes measurably less time for a
+step; on a CPU its operations may differ from those for a TPU. Measured:
+results/training_aware_cifar10.json and .png. Time: an hour on 2 CPU cores; the same command
+resumes.
+Command:
 
     python -m experiments.training_aware_cifar10 --data parquet:../shared/data/cifar10
 """
@@ -36,7 +38,7 @@ SETTINGS = {"budget": 60, "max_time": "25min", "fidelity": "epochs=6,share=0.15"
 
 
 def main() -> None:
-    """Search, or resume the search, and copy the result and its figure to the results."""
+    """Start or resume the search; copy its result and figure to the results."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--processes", type=int, default=2, help="trainings at once (default 2)")

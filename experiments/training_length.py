@@ -1,13 +1,13 @@
-"""How many optimizer steps must a training have before its accuracy ranks the network?
+"""How many optimizer steps does a training need before its accuracy ranks the network?
 
-What: 4 random networks of the compact space (at most 1M FLOPs at 32 px) are trained by the recipe
+What: 4 random networks of the compact space (at most 1M FLOPs at 32 px) are trained with the recipe
 `proxy` for 50, 100 and 300 steps on three small data sets: 648 photographs of hands (10 classes),
-1,000 images of CIFAR-10, and 4,000 of them turned by 0 to 3 right angles, where the class is the
-object and the turn together (40 classes). What is scored is what a search scores: the moving
-average of the weights, here on 300 images that are held out. A network is above chance
-where it is by 3 binomial standard errors. `third` is the mean after about a third of 300 steps.
-Expected: chance for tens of steps. Measured: results/training_length.json. Time: 20 minutes on 2
-CPU cores; the same command resumes. Command:
+1,000 images of CIFAR-10, and 4,000 of them rotated by 0 to 3 right angles, where the class is the
+object together with the rotation (40 classes). Scored is the same as in a search: the moving
+average of the weights, here on 300 held-out images. A network counts as above chance if it is above
+it by 3 binomial standard errors. `third` is the mean after about a third of 300 steps.
+Expected: chance accuracy for tens of steps. Measured: results/training_length.json. Time: 20
+minutes on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.training_length --data ../shared/data
 """
@@ -47,7 +47,7 @@ NETWORKS, LIMIT = 4, 1_000_000
 LENGTHS = (50, 100, 300)  # optimizer steps
 SCORED, TURNED = 300, 4_000
 FLIP = "flip=false"
-# images and classes of each data set; the file that they are taken from
+# data set -> number of images, number of classes, file
 SETS = {
     "648 hands": (648, 10, "sign_digits.zip"),
     "1,000 of CIFAR-10": (1000, 10, "cifar10"),
@@ -56,19 +56,19 @@ SETS = {
 
 
 def the_space(classes: int) -> SearchSpace:
-    """Small networks for 32 px."""
+    """Return the space of small networks for 32 px."""
     return space("compact", resolution=32, classes=classes, small_images=True)
 
 
 def genotypes() -> np.ndarray:
-    """The networks, int8 [NETWORKS, decisions]."""
+    """Return the networks, int8 [NETWORKS, decisions]."""
     history = History(the_space(10), Objective(LIMIT, "feasible"))
     return sample_fresh(history, NETWORKS, np.random.default_rng(0))
 
 
 @functools.cache
 def images_of(shared: Path, name: str) -> Data:
-    """The data set of that name; the images that are held out are its minival."""
+    """Return the data set of that name; the held-out images are its minival."""
     from train.data import load
 
     count, classes, file = SETS[name]
@@ -84,7 +84,7 @@ def images_of(shared: Path, name: str) -> Data:
 
 
 def _turned(split: Any, rows: np.ndarray) -> Any:
-    """Those images, each turned by a number of right angles that is a part of its class."""
+    """Return images, each rotated by a number of right angles that is a part of its class."""
     import torch
 
     from train.data.in_memory import MemorySplit
@@ -98,7 +98,7 @@ def _turned(split: Any, rows: np.ndarray) -> Any:
 
 
 def trained(shared: Path, name: str, network: int, steps: int) -> dict[str, Any]:
-    """One network after so many steps: its curve, with about six points."""
+    """Train one network for some steps; return its curve, about six points."""
     import torch
 
     torch.set_num_threads(1)
@@ -118,13 +118,13 @@ def trained(shared: Path, name: str, network: int, steps: int) -> dict[str, Any]
 
 
 def run(shared: Path, name: str, folder: Path) -> dict[str, Any]:
-    """All lengths of one network on one data set."""
+    """Train one network on one data set for all lengths."""
     of, _, network = name.rpartition(", network ")
     return {"lengths": {str(n): trained(shared, of, int(network), n) for n in LENGTHS}}
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """By data set and length: mean accuracy, its spread, how many networks are above chance."""
+    """Return by data set and length: mean accuracy, spread, number of networks above chance."""
     found: dict[str, Any] = {}
     for name, (_, classes, _) in SETS.items():
         arms = [each["lengths"] for (arm, _), each in done.items() if arm.startswith(f"{name},")]
@@ -150,9 +150,11 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train what is missing."""
+    """Run the missing trainings."""
     parser = arguments(__doc__, name=NAME, seeds=[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with both data sets")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with sign_digits.zip and cifar10"
+    )
     args = parser.parse_args()
     arms = [(f"{name}, network {index}", 0) for index in range(NETWORKS) for name in SETS]
     settings = {

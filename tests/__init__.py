@@ -1,1 +1,1 @@
-"""Tests, mirroring the packages."""
+"""Tests; their folders mirror those of the packages."""

@@ -28,7 +28,7 @@ FLAGS = (
     "--enable-logging=stderr",
     "--hide-scrollbars",
 )
-# without a screen, frames are drawn only when something changes, and not always then
+# headless Chromium draws frames only after changes, and not always
 FRAMES = (
     "<script>window.requestAnimationFrame = call => setTimeout(() => call(performance.now()), 16);"
     "</script>"

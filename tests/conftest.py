@@ -18,7 +18,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of measurements and images beside the project; skips the test if it is missing."""
+    """Return the folder of shared measurements and images; skip the test if it is missing."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("SHARED_DATA", beside))
     if not folder.is_dir():

@@ -75,7 +75,7 @@ def test_blocks_are_of_a_kind_that_is_tested(page: Path) -> None:
     ],
 )
 def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
-    """Each runs in a folder with a trained network and a photograph, which some of them read."""
+    """Each block runs in a folder with a trained network and a photograph, which some read."""
     if "runs/train-1" in block.text:
         (tmp_path / "runs").mkdir()
         a_run(tmp_path / "runs" / "train-1")
@@ -187,7 +187,7 @@ def earlier_options() -> set[str]:
 
 
 def test_commands_and_their_options_exist() -> None:
-    """One test for all pages, because it asks every command for its help only once."""
+    """One test for all pages, because it runs the help of every command only once."""
     wrong, known = [], FOREIGN | earlier_options()
     for page in PAGES:
         for words in written_commands(page):

@@ -1,4 +1,4 @@
-"""The example files of docs/extend.md: each is run as its docstring says."""
+"""The example files of docs/extend.md run as described in their docstrings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "extend.md").read_text()
 
 
 def run_example(name: str, folder: Path, *words: str) -> str:
-    """The standard output of an example that is a program, run in a folder."""
+    """Run an example program in a folder; return its standard output."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *words],
         cwd=folder,

@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "files.md").read_text()
 
 
 def section(title: str) -> str:
-    """The part of the page below a heading of the second level."""
+    """Return the part of the page below a heading of the second level."""
     return re.split(r"^## ", PAGE.split(f"\n## {title}\n")[1], flags=re.M)[0]
 
 

@@ -85,8 +85,10 @@ def check_commands(site: Path) -> None:
 
 
 def pages_of(site: Path) -> list[Path]:
-    """The pages without reports that can be downloaded, and without pages of source code: there,
-    Sphinx links names that two packages share to one of them only."""
+    """Return the pages, without downloadable reports and without pages of source code.
+
+    In pages of source code Sphinx links names that two packages share to only one of them.
+    """
     left_out = {"_downloads", "_modules"}
     return [page for page in site.rglob("*.html") if not left_out & set(page.parts)]
 
@@ -115,7 +117,7 @@ def _is_page(path: Path) -> bool:
 
 
 def check_pictures(site: Path) -> None:
-    """Every picture has a text that stands for it, and a file."""
+    """Every image has an alternative text and a file."""
     for page in pages_of(site):
         for picture in re.findall(r"<img\b[^>]*>", page.read_text()):
             if "toggler" in picture:  # a button of Sphinx's index of modules
@@ -129,7 +131,7 @@ def check_pictures(site: Path) -> None:
 
 
 def shown(page: Path, place: Path, query: str = "") -> str:
-    """The document of a page after its scripts have run, without a network."""
+    """Return the document of a page after its scripts have run, without a network."""
     assert BROWSER is not None
     done = subprocess.run(
         [
@@ -183,7 +185,7 @@ CONTRAST = """
 
 
 def check_themes(site: Path, place: Path) -> None:
-    """Text can be read in the light and in the dark theme."""
+    """Text is readable in the light and in the dark theme."""
     for theme in ("light", "dark"):
         page = site / f"quickstart-{theme}.html"
         source = (site / "quickstart.html").read_text()

@@ -1,14 +1,14 @@
-"""The options of experiments."""
+"""Parsers for the options of experiments."""
 
 from __future__ import annotations
 
 import argparse
 
-HIDDEN = argparse.SUPPRESS  # the help of an option that only an experiment's own processes get
+HIDDEN = argparse.SUPPRESS  # help of options that only an experiment's own processes use
 Options = argparse.Namespace
 Parser = argparse.ArgumentParser
 
 
 def experiment_arguments(doc: str | None) -> Parser:
-    """A parser whose help is the docstring of an experiment; the experiment adds its options."""
+    """Return a parser whose help is an experiment's docstring; the experiment adds options."""
     return Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,11 +1,11 @@
-"""Experiments that train: their arms, one for each seed, run side by side and resumed.
+"""Arms of experiments that train: run side by side, recorded and resumed.
 
 An arm is a name and a seed. Each runs in a process of a pool (`train.cluster.jobs`) with its share
-of the processors, which writes `<arm>-<seed>.json` into a work folder when it is done; an arm that
-was killed resumes from its checkpoint. The result file is written again after every arm, with
-`"partial": true` until the last one is in. Ctrl-C and SIGTERM end the arms too. The same command
-resumes, also on another machine: what a partial result file of the same settings holds is not run
-again.
+of the processors and writes `<arm>-<seed>.json` into a work folder when it ends; an arm that was
+interrupted resumes from its checkpoint. The result file is written after every arm, with
+`"partial": true` until the last one has ended. Ctrl-C and SIGTERM also end the arms. The same
+command resumes, also on another machine: arms in a partial result file of the same settings are not
+run again.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ K = TypeVar("K")
 def side_by_side(
     function: Callable[[K], Any], tasks: Sequence[K], processes: int, *, gpus: float = 0.0
 ) -> Iterator[K]:
-    """Call a function for each task in processes of their own, so many at once, each with its share
-    of the processors; the tasks as they end.
+    """Call a function for each task in processes, and yield the tasks as they end.
 
-    function  defined in an importable module, or a closure; it writes what it finds into files.
-              Where Ray is not installed, a closure is not allowed.
-    gpus      share of a GPU of each, see `gpu_share`; with 0, processes of Ray see no GPU.
+    function   defined in an importable module, or a closure (needs Ray); it writes its results into
+               files.
+    processes  number of processes at once, each with its share of the processors.
+    gpus       share of a GPU for each, see `gpu_share`; with 0, processes of Ray see no GPU.
 
-    Raises Failure for a task that failed; those that run are ended.
+    Raises Failure for a task that failed, and ends the running ones.
     """
     if not _has_ray():
         yield from in_processes(function, tasks, processes)
@@ -68,7 +68,7 @@ def side_by_side(
 
 
 def gpu_share(device: str, processes: int) -> float:
-    """What each of so many processes may use of the GPU, in Ray's steps of 0.0001; 0 on a CPU."""
+    """Return the share of the GPU for each process, in Ray's steps of 0.0001; 0 on a CPU."""
     return math.floor(10_000 / processes) / 10_000 if device.startswith("cuda") else 0.0
 
 
@@ -81,8 +81,10 @@ def _has_ray() -> bool:
 
 
 def in_processes(function: Callable[[K], Any], tasks: Sequence[K], processes: int) -> Iterator[K]:
-    """As `side_by_side`, by Python's own processes: without Ray, and without closures. All of them
-    see the GPU."""
+    """Like `side_by_side`, with Python's own processes: without Ray, and without closures.
+
+    All processes see the GPU.
+    """
     threads = max(1, available_cpus() // processes)
     spawn = multiprocessing.get_context("spawn")  # a forked process cannot use the GPU
     pool = ProcessPoolExecutor(processes, spawn, _limit_threads, (threads,))
@@ -94,7 +96,7 @@ def in_processes(function: Callable[[K], Any], tasks: Sequence[K], processes: in
             yield jobs[job]
     finally:
         for process in list((pool._processes or {}).values()):
-            process.terminate()  # those that have ended take no notice
+            process.terminate()  # no effect on processes that have ended
         pool.shutdown(cancel_futures=True)
 
 
@@ -105,13 +107,13 @@ def _limit_threads(threads: int) -> None:
 
 
 def _made(function: Callable[[K], Any], place: str) -> Callable[[K], Any]:
-    """In a process of the pool: the function, where relative paths mean what they do here."""
+    """Return the function in a process of the pool, in the folder of the command."""
     os.chdir(place)
     return function
 
 
 def arguments(description: str | None, *, name: str, seeds: Sequence[int]) -> Parser:
-    """A parser of what all these experiments take."""
+    """Return a parser with the options of all these experiments."""
     parser = experiment_arguments(description)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--processes", type=int, default=2, help="arms at once (default 2)")
@@ -129,14 +131,14 @@ def run_all(
     *,
     only: Collection[Arm] | None = None,
 ) -> dict[str, Any]:
-    """Run the arms that have no outcome yet; the whole result.
+    """Run the arms that have no outcome yet; return the whole result.
 
-    only     those of the arms that are run now; None: all.
+    only     arms to run now; None: all.
     run      (name, seed, folder for checkpoints) -> outcome of an arm, as plain data.
-    summary  of the outcomes so far, for the result file.
+    summary  function from the outcomes so far to a part of the result file.
 
-    Raises ValueError where the work folder has outcomes of other settings, or of other data
-    (`args.data`, known by the last two parts of its path), or another process works there.
+    Raises ValueError if the work folder has outcomes of other settings or other data (`args.data`,
+    identified by the last two parts of its path), or another process uses it.
     """
     if args.processes < 1:
         raise ValueError(f"--processes: {args.processes} is not allowed; use 1 or more")
@@ -166,7 +168,7 @@ def _written(
     settings: dict[str, Any],
     summary: Callable[[dict[Arm, dict[str, Any]]], dict[str, Any]],
 ) -> dict[str, Any]:
-    """The result of the arms that have ended, as the result file has it now."""
+    """Write the result file of the arms that have ended, and return its content."""
     done = {arm: _read(args.work, arm) for arm in arms if _file(args.work, arm).exists()}
     result = {
         "partial": len(done) < len(arms),
@@ -181,26 +183,29 @@ def _written(
 
 
 def each_seed(names: Sequence[str], seeds: Sequence[int]) -> list[Arm]:
-    """All arms of the first seed, then of the next, so that a part is of use too."""
+    """Return all arms of the first seed, then of the next, so that partial results are useful."""
     return [(name, seed) for seed in seeds for name in names]
 
 
 def mean_and_sd(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and standard deviation (of a sample; None for one value) with the number of seeds."""
+    """Return mean, standard deviation (of a sample; None for one value) and number of seeds."""
     sd = round(float(np.std(values, ddof=1)), 3) if len(values) > 1 else None
     return {"mean": round(float(np.mean(values)), 3), "sd": sd, "seeds": len(values)}
 
 
 def top1_with_error(row: Mapping[str, Any], images: int) -> str:
-    """A mean accuracy of `mean_and_sd` with its error, of seeds and of the images that all were
-    scored on (`vbs.accuracy.mean_error`): "61.4 ± 0.5%"."""
+    """Return a mean accuracy of `mean_and_sd` with its error, such as "61.4 ± 0.5%".
+
+    The error is that of the seeds and of the images on which all were scored
+    (`vbs.accuracy.mean_error`).
+    """
     spread = (row["sd"] or 0.0) ** 2 / row["seeds"]
     error = (spread + float(accuracy_error(row["mean"], images)) ** 2) ** 0.5
     return f"{row['mean']:.1f} ± {error:.1f}%"
 
 
 def _take_up(args: Options, arms: Sequence[Arm], settings: dict[str, Any]) -> None:
-    """Outcomes of a partial result file whose work folder has gone, as a clone's has."""
+    """Copy outcomes of a partial result file into a work folder that lacks them."""
     if not args.out.exists():
         return
     known = json.loads(args.out.read_text())
@@ -213,7 +218,7 @@ def _take_up(args: Options, arms: Sequence[Arm], settings: dict[str, Any]) -> No
 
 
 def _run_one(work: Path, run: Callable[[str, int, Path], dict[str, Any]], arm: Arm) -> None:
-    """One arm, in a process of its own; its outcome goes to a file."""
+    """Run one arm, in a process of its own; its outcome is written to a file."""
     name, seed = arm
     folder = work / f"{name}-{seed}"
     folder.mkdir(exist_ok=True)
@@ -232,23 +237,23 @@ def _read(work: Path, arm: Arm) -> dict[str, Any]:
 
 
 def _place(data: str) -> str:
-    """The last two parts of the path that a --data names, whichever way it is written."""
+    """Return the last two parts of the path in --data, however it is written."""
     kind, colon, rest = data.rpartition(":")
     path = Path(rest).resolve()
     return f"{kind}{colon}{'/'.join(path.parts[-2:])}" if path.exists() else data
 
 
 def _check_same(path: Path, settings: dict[str, Any]) -> None:
-    """Outcomes of other settings must not be mixed in."""
+    """Raise ValueError if the work folder has outcomes of other settings."""
     settings = json.loads(json.dumps(settings))
     if path.exists():
         known = json.loads(path.read_text())
-        unnoted = {"data"} - known.keys()  # by earlier versions
+        unnoted = {"data"} - known.keys()  # not recorded by earlier versions
         names = [name for name in {**known, **settings} if name not in unnoted]
         other = [name for name in names if known.get(name) != settings.get(name)]
         if other:
             raise ValueError(
                 f"{path.parent} holds arms of other settings ({', '.join(other)}); "
-                "give another --work"
+                "use another --work"
             )
     write_json(path, settings)

@@ -1,4 +1,4 @@
-"""The machine and the versions that every experiment's result file names."""
+"""Machine and versions in result files, and the entry point of experiments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("numpy", "optuna", "torch", "timm", "scikit-learn", "lightgbm")
 
 
 def settings_of_machine() -> dict[str, object]:
-    """Versions, processor and cores, as plain data."""
+    """Return versions, processor and cores as plain data."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -28,7 +28,7 @@ def settings_of_machine() -> dict[str, object]:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package can be imported, without importing it."""
+    """Return whether a package can be imported, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except ImportError:
@@ -41,7 +41,7 @@ def run_experiment(module: str, function: str = "main") -> NoReturn:
 
 
 def device_name(device: str) -> str:
-    """The name of the GPU, or of the processor, that a device of `Execution` stands for."""
+    """Return the name of the GPU or of the processor for a device of `Execution`."""
     import torch
 
     from train.distributed import pick_device
@@ -51,7 +51,7 @@ def device_name(device: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as the system reports it."""
+    """Return the processor's name as the system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

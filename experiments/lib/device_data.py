@@ -1,4 +1,4 @@
-"""The measured speeds of the public archive, and which devices may explain each other."""
+"""The measured speeds of the public archive, and which devices may not explain each other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {  # (device, kind) -> column of the table
     ("vck190", "latency"): "latency_vck190",
     ("train_time", "train_time"): "train_time",
 }
-# devices of one line say too much about each other to be sources in leave-one-device-out
+# devices of one line are too similar to be sources for each other in leave-one-device-out
 LINES = {"a100": "GPU", "rtx3090": "GPU", "tpuv2": "TPU", "tpuv3": "TPU"}
 
 
@@ -41,16 +41,16 @@ class Speeds(NamedTuple):
     seconds: dict[tuple[str, str], np.ndarray]
 
     def rows(self) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
-        """(device, kind), indices of the measured rows, and their seconds."""
+        """Yield (device, kind), indices of the measured rows, and their seconds."""
         for key, seconds in self.seconds.items():
             known = np.flatnonzero(np.isfinite(seconds))
             yield key, known, seconds[known]
 
 
 def read_speeds(path: Path, space: SearchSpace) -> Speeds:
-    """Measurements from a parquet file; ValueError where it does not exist."""
+    """Read measurements from a parquet file; raises ValueError if it does not exist."""
     if not path.is_file():
-        raise ValueError(f"measurements: {path} does not exist; --measurements names the place")
+        raise ValueError(f"measurements: {path} does not exist; use --measurements FILE")
     import pandas
 
     table = pandas.read_parquet(path, columns=[*space.choices, *COLUMNS.values()])
@@ -72,5 +72,5 @@ def read_speeds(path: Path, space: SearchSpace) -> Speeds:
 
 
 def line_of(device: str) -> str:
-    """What a device shares with those that may not be its sources."""
+    """Return the line of a device; devices of one line may not be sources for each other."""
     return LINES.get(device, device)

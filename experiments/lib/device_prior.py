@@ -1,8 +1,8 @@
-"""Learning the deviations of the prior for a new device from the measured ones.
+"""Learning the deviations of the prior for a new device from the measured devices.
 
-Each measured device in turn plays the new one: its measurements are explained by the devices of
-other lines, and the deviations that make all of them likeliest are kept (type-II maximum
-likelihood by coordinate search, with a weak pull towards the start).
+Each measured device in turn serves as the new one: its measurements are explained by the devices of
+other lines, and the deviations with the highest likelihood over all of them are taken (type-II
+maximum likelihood by coordinate search, with a weak penalty on the distance to the start).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PULL = 0.02  # weight of the squared distance to the start
 def sources_of(
     devices: dict[str, MeasuredDevice], target: str, *, without: Sequence[str] = ()
 ) -> list[StageTimes]:
-    """Models of the devices of other lines than the target's and those in `without`."""
+    """Return models of the devices of other lines than those of the target and of `without`."""
     barred = {line_of(target), *map(line_of, without)}
     return [
         model
@@ -61,7 +61,7 @@ def learn(
     without: Sequence[str] = (),
     measured: bool = True,
 ) -> dict[str, float]:
-    """The deviations that make the measurements likeliest.
+    """Return the deviations that maximise the likelihood of the measurements.
 
     without   devices whose lines are left out, as targets and as sources.
     measured  whether the sources are the other devices, or the costs of networks.
@@ -95,7 +95,7 @@ def learn(
 
 
 def _coordinate_search(loss: Callable[[np.ndarray], float], start: np.ndarray) -> np.ndarray:
-    """A local minimum, one coordinate at a time; a step that fails both ways is halved."""
+    """Return a local minimum, one coordinate at a time; a step that fails both ways is halved."""
     place, best, steps = start.copy(), loss(start), np.full(len(start), FIRST_STEP)
     for _ in range(ROUNDS):
         for index in range(len(place)):

@@ -1,4 +1,4 @@
-"""What drivers of a search cost, in processor time: the parts of `experiments.thousand_workers`."""
+"""Processor time of the drivers of a search: the parts of `experiments.thousand_workers`."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from search_spaces.catalog import space
 TARGET = 400e6
 SLOTS = 8  # trainings of a node
 HOURLY = 0.1  # share of the nodes that leave in an hour
-LATE = 10_000  # rows from which proposals are timed; half of the trainings, where these are fewer
-PROCESSES, OF_A_DRIVER = 5, 20  # of the many drivers: their processes, and workers of each
+LATE = 10_000  # rows from which proposals are timed; at most half of the trainings
+PROCESSES, OF_A_DRIVER = 5, 20  # processes of the many drivers, and workers of each driver
 PROGRAM = "from experiments.lib import driver_cost; driver_cost.some_drivers({!r}, {!r}, {}, {})"
 
 
 def peak_megabytes() -> int:
-    """Peak memory of this process, in MB."""
+    """Return the peak memory of this process in MB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def one_driver(strategy: str, *, workers: int, trainings: int, asha: bool) -> dict[str, Any]:
-    """A search on simulated nodes, its study in an sqlite file."""
+    """Run a search on simulated nodes, with its study in an sqlite file."""
     the_space, objective = space("efficientnet"), Objective(TARGET)
     load_surrogate("imagenet")
     history = History(the_space, objective)
@@ -81,7 +81,7 @@ def one_driver(strategy: str, *, workers: int, trainings: int, asha: bool) -> di
 
 
 def _by_quarter(marks: list[tuple[int, float]], began: float, trainings: int) -> list[float]:
-    """Processor milliseconds of the driver for each training that ended in a quarter."""
+    """Return processor milliseconds of the driver for each training, by quarters of the search."""
     rows, times = (np.array([0, *column]) for column in zip(*marks, strict=True))
     times = np.array([began, *times[1:]], np.float64)
     ends = [trainings * quarter // 4 for quarter in range(5)]
@@ -90,7 +90,7 @@ def _by_quarter(marks: list[tuple[int, float]], began: float, trainings: int) ->
 
 
 def _proposals(calls: list[tuple[int, int, float]]) -> dict[str, float]:
-    """Processor milliseconds of the strategy, medians: of a call, and of each network of it."""
+    """Return median processor milliseconds of a proposal, and of each network in it."""
     seconds = np.array([each for _, _, each in calls])
     counts = np.maximum(1, np.array([count for _, count, _ in calls]))
     return {
@@ -102,7 +102,7 @@ def _proposals(calls: list[tuple[int, int, float]]) -> dict[str, float]:
 
 
 def _counts(history: History, trainings: int) -> dict[str, int]:
-    """Trainings lost and repeated."""
+    """Return the numbers of lost and repeated trainings."""
     return {
         "lost": trainings - history.networks,
         "repeated": len(history) - history.networks,
@@ -112,7 +112,7 @@ def _counts(history: History, trainings: int) -> dict[str, int]:
 
 
 def resumed(*, rows: int) -> dict[str, Any]:
-    """A study of so many finished trainings, opened and read into a history."""
+    """Measure opening a study with many finished trainings and reading it into a history."""
     the_space, objective = space("efficientnet"), Objective(TARGET)
     identity = SearchIdentity(the_space, objective)
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +137,7 @@ def resumed(*, rows: int) -> dict[str, Any]:
 
 
 def filled(path: str, rows: int) -> None:
-    """Make a study with so many finished trainings, in a process of its own."""
+    """Create a study with many finished trainings, in a process of its own."""
     the_space, objective = space("efficientnet"), Objective(TARGET)
     identity = SearchIdentity(the_space, objective)
     open_study(f"sqlite:///{path}", "filled", identity, resume=False).close()
@@ -145,7 +145,7 @@ def filled(path: str, rows: int) -> None:
 
 
 def many_drivers(url: str, *, drivers: int, trainings: int) -> dict[str, Any]:
-    """Drivers in several processes on one database; the first process is killed half-way."""
+    """Run drivers in several processes on one database; the first process is killed half-way."""
     name, each = f"many-{uuid.uuid4().hex[:8]}", drivers // PROCESSES
     the_space, objective = space("efficientnet"), Objective(TARGET)
     identity, history = SearchIdentity(the_space, objective), History(the_space, objective)
@@ -186,7 +186,7 @@ def many_drivers(url: str, *, drivers: int, trainings: int) -> dict[str, Any]:
 
 
 def some_drivers(url: str, name: str, count: int, trainings: int) -> None:
-    """So many drivers of a study in this process, a thread each."""
+    """Run some drivers of a study in this process, one thread each."""
     failures: list[BaseException] = []
 
     def drive(seed: int) -> None:
@@ -206,7 +206,7 @@ def some_drivers(url: str, name: str, count: int, trainings: int) -> None:
 
 
 def _drive(url: str, name: str, seed: int, trainings: int) -> None:
-    """One driver with its own workers; each proposes by its own seed."""
+    """Run one driver with its own workers and its own seed."""
     the_space, objective = space("efficientnet"), Objective(TARGET)
     history = History(the_space, objective)
     strategy = catalog.strategy("random", the_space, objective)

@@ -1,4 +1,4 @@
-"""A study full of finished trainings, written in bulk, for `experiments.thousand_workers`."""
+"""A study with many finished trainings, written in bulk, for `experiments.thousand_workers`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nas.storage.trials import GENOTYPE, ORDER, answer_attributes, curve_attribu
 
 AT_ONCE = 5_000  # trials in one transaction
 DRIVER = "elsewhere:1:x:1.1"
-# statements by what `_rows` yields
+# SQL statement for each kind of row that `_rows` yields
 STATEMENTS = {
     "trials": "INSERT INTO trials (trial_id, number, study_id, state, datetime_start, "
     "datetime_complete) VALUES (?, ?, ?, 'COMPLETE', ?, ?)",
@@ -36,8 +36,10 @@ STATEMENTS = {
 
 
 def fill(path: Path, search: SearchIdentity, rows: int, curves: Curves) -> None:
-    """Write so many finished trials into the only study of an sqlite file, the same rows as
-    drivers write one at a time."""
+    """Write finished trainings into the only study of an sqlite file.
+
+    The rows equal those that drivers write one at a time.
+    """
     space = search.space
     drawn = space.sample(2 * rows, np.random.default_rng(0))
     drawn = drawn[np.sort(np.unique(space.keys(drawn), return_index=True)[1])]
@@ -58,7 +60,7 @@ def fill(path: Path, search: SearchIdentity, rows: int, curves: Curves) -> None:
 def _rows(
     writer: TrialWriter, number: int, genotype: np.ndarray, curves: Curves
 ) -> Iterator[tuple[str, tuple]]:
-    """(table, row) of one trial."""
+    """Yield (table, row) of one trial."""
     now = datetime.now(timezone.utc).replace(tzinfo=None).isoformat(" ")
     trial, space = number + 1, writer.search.space
     answer = Answer.of_curve(curves(genotype, 0))

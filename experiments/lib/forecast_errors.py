@@ -13,7 +13,7 @@ from vbs.figure import new_figure, save_png
 
 
 def forecast_errors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Errors of the forecasts of each series, and of each kind of series together."""
+    """Return errors of the forecasts of each series, and of each kind of series together."""
     kinds = {
         "EfficientNet-B": "efficientnet_b0/",
         "EfficientNet-Lite": "efficientnet_lite0/",
@@ -48,7 +48,7 @@ def _series(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def draw_forecasts(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Forecast of the next member minus what was published, by series."""
+    """Draw the forecast of the next member minus the published accuracy, by series."""
     names = _series(rows)
     figure = new_figure(10, 0.32 * len(names) + 1.4)
     panel = figure.subplots()

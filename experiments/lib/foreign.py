@@ -1,5 +1,7 @@
-"""Networks that are no `Architecture`: pruned by Torch-Pruning and by Model-Optimizer, and
-fine-tuned as ours are."""
+"""Networks pruned by Torch-Pruning and by Model-Optimizer, and their fine-tuning.
+
+These networks are not an `Architecture`; they are fine-tuned with the same recipe as ours.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,12 @@ from train.recalibrate import average_statistics
 from train.recipe import Recipe
 from train.steps import augmentation
 
-STEP = 0.02  # of the channels that Torch-Pruning removes at a time
+STEP = 0.02  # share of the channels that Torch-Pruning removes in each step
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned network, and what it costs: multiply-adds at its input side, and params."""
+    """A pruned network, and its cost: multiply-adds at its input side, and params."""
 
     network: nn.Module
     flops: int
@@ -43,7 +45,7 @@ class Pruned:
 
 
 def torch_pruning(network: Network, batches: list[Batch], *, method: str, flops: float) -> Pruned:
-    """The network pruned globally by Torch-Pruning until it costs at most so many multiply-adds.
+    """Prune a network globally by Torch-Pruning to at most that number of multiply-adds.
 
     method  "l1" (magnitude) or "taylor" (by the loss on the batches), of groups of channels.
     """
@@ -81,10 +83,11 @@ def torch_pruning(network: Network, batches: list[Batch], *, method: str, flops:
 
 
 def fastnas(network: Network, views: Views, *, flops: float, checkpoint: Path) -> Pruned:
-    """The network pruned by Model-Optimizer's FastNAS to so many multiply-adds; its score is our
-    held-out accuracy with batch-norm statistics of the training images.
+    """Prune a network by Model-Optimizer's FastNAS to that number of multiply-adds.
 
-    checkpoint  where it keeps what it has measured, for further constraints on the same network;
+    Its score is our held-out accuracy with batch-norm statistics of the training images.
+
+    checkpoint  file of its measurements, reused for other constraints on the same network;
                 processes wait for each other.
     """
     import modelopt.torch.prune as mtp
@@ -98,7 +101,7 @@ def fastnas(network: Network, views: Views, *, flops: float, checkpoint: Path) -
     share = flops / _flops(network, example)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with checkpoint.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the first that comes measures; the others read it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process measures; the others read its results
         pruned, _ = mtp.prune(
             model=network,
             mode="fastnas",
@@ -124,8 +127,10 @@ def _flops(network: nn.Module, example: torch.Tensor) -> int:
 def fine_tuned(
     network: nn.Module, data: Data, recipe: Recipe, teacher: Teacher | None, *, side: int
 ) -> dict[str, Any]:
-    """Fine-tune a module by a recipe with our data, optimizer, schedule and batch-norm rule; its
-    test accuracy at the epoch of the best minival accuracy, and the seconds of training."""
+    """Fine-tune a module by a recipe with our data, optimizer, schedule and batch-norm rule.
+
+    Returns its test accuracy at the epoch of the best minival accuracy, and the seconds.
+    """
     recipe = replace(recipe, resolution=side, eval_resolution=side)
     here = World(0, 1, next(network.parameters()).device)
     torch.manual_seed(recipe.seed)

@@ -1,4 +1,4 @@
-"""The small networks that experiments train: one that was searched, and the space of many."""
+"""The proxy network and the compact space, which the experiments on CIFAR-10 train."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PROXY_FLOPS, COMPACT_FLOPS = 4_200_000, 4_000_000  # at most
 
 
 def proxy_network() -> Architecture:
-    """The network that was found, as wide as about 4M FLOPs at 32 px allow; ten classes.
+    """Return the network of experiments.proxy_network at 32 px, widened to about 4M FLOPs.
 
-    Twenty seconds prefer small networks, minutes bear larger ones: it is grown as any baseline.
+    Trainings of twenty seconds favour small networks, those of minutes allow larger ones.
     """
     found = Architecture.from_dict(json.loads(PROXY_RESULT.read_text())["best"]["architecture"])
     widths = (scale(found, width=1 + step / 20) for step in range(40))
@@ -28,5 +28,5 @@ def proxy_network() -> Architecture:
 
 
 def compact_space() -> SearchSpace:
-    """The space of all CIFAR-10 experiments."""
+    """Return the space of all CIFAR-10 experiments."""
     return space("compact", resolution=32, classes=10, small_images=True)

@@ -1,4 +1,4 @@
-"""The parent of the experiments on inherited weights: EfficientNet-Lite0, fine-tuned."""
+"""The parent network of the experiments on inherited weights: EfficientNet-Lite0, fine-tuned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from train.recipe import Recipe, change
 
 NETWORK, SOURCE, SIDE = "tf_efficientnet_lite0", "package:efficientnet_lite0", 96
 SHARES = (0.08, 0.6)  # of the parent's FLOPs
-# of the recipe `finetune`: hands are not mirrored; the colours are those of the weights
+# changes of `finetune`: no flips, which change the sign; normalisation as for the weights
 CHANGES = (
     "batch=32",
     "flip=false",
@@ -36,16 +36,16 @@ CHANGES = (
 
 
 def parent_architecture(classes: int) -> Architecture:
-    """Lite0 at 96 px."""
+    """Return Lite0 at 96 px."""
     return replace(zoo(NETWORK), classes=classes, resolution=SIDE)
 
 
 def fine_tuned_parent(
     folder: Path, source: str = "", recipe: Recipe | None = None, *, device: str = "cpu"
 ) -> tuple[Network, Mapping[str, Tensor]]:
-    """The fine-tuned parent in a folder, in evaluation mode, and its tensors.
+    """Return the fine-tuned parent of a folder, in evaluation mode, and its tensors.
 
-    source, recipe  of the images and the training, where it may have to be trained.
+    source, recipe  images and recipe for training it if the folder has no weights.
     """
     done = folder / "done"
     if not done.exists():
@@ -73,8 +73,10 @@ def elastic_parent(
 
 
 def some_of_cifar10(source: Path, folder: Path, count: int) -> str:
-    """Write `count` images of each class, from the training and the test set each, into an image
-    folder, unless that is there; its name as data."""
+    """Write `count` training and `count` test images of each class into an image folder.
+
+    Returns the folder as text for --data. An existing folder is kept.
+    """
     import pyarrow.parquet
 
     if not (folder / "done").exists():
@@ -98,7 +100,7 @@ def _train(folder: Path, data: Data, recipe: Recipe, initial: Network, device: s
 
 
 def spread_children(parent: Architecture, count: int) -> list[Architecture]:
-    """Sub-networks drawn at random, one in each of so many equal parts of the log of FLOPs."""
+    """Draw random sub-networks, one in each of `count` equal parts of the log of FLOPs."""
     space, rng = parent_space(parent), np.random.default_rng(0)
     draws = space.sample(20_000, rng)
     shares = space.costs(draws).flops / cost(parent).flops

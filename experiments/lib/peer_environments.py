@@ -1,7 +1,8 @@
-"""Environments of the optimisers that `experiments.compare_strategies` compares with.
+"""Environments of the optimisers of other packages in `experiments.compare_strategies`.
 
-Each peer has its own, made by venv and pip from the pinned versions in `experiments/peers`: they
-want versions of common packages that exclude each other's and ours.
+Each peer has an environment made by venv and pip from the pinned versions in `experiments/peers`,
+because the peers need versions of common packages that conflict with each other and with those of
+this project.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ PENALTY = "lowest reward so far"
 
 
 class PeerEntry(NamedTuple):
-    """What is known of a peer.
+    """A peer.
 
     method        of the package that takes part in the comparison.
-    package       that it comes from.
+    package       name of the package.
     requirements  file of pinned versions; None: it runs in this environment.
-    limit         how it learns that a network exceeds the limits.
+    limit         how it is told that a network exceeds the limits.
     """
 
     method: str
@@ -57,19 +58,19 @@ FRONT_PEERS: dict[str, PeerEntry] = {
 
 
 def cache_folder() -> Path:
-    """Where the environments lie: $VBS_PEERS, or a folder of the user's cache."""
+    """Return the folder of the environments: $VBS_PEERS, or a folder of the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("VBS_PEERS") or Path(cache) / "vision-baseline-search" / "peers")
 
 
 def entry_of(peer: str) -> PeerEntry:
-    """The entry of that name; ValueError names the nearest."""
+    """Return the entry of that name; the ValueError of an unknown name suggests the nearest."""
     every = PEERS | FRONT_PEERS
     return every[one_of("peer", peer, every)]
 
 
 def described() -> dict[str, dict[str, str]]:
-    """Method, version and treatment of the limits of every peer, as plain data."""
+    """Return method, version and treatment of the limits of every peer, as plain data."""
     return {
         name: {"method": entry.method, "version": version_of(entry), "limit": entry.limit}
         for name, entry in (PEERS | FRONT_PEERS).items()
@@ -77,7 +78,7 @@ def described() -> dict[str, dict[str, str]]:
 
 
 def version_of(entry: PeerEntry) -> str:
-    """The version of a peer's package, as pinned or as installed here."""
+    """Return the version of a peer's package, as pinned or as installed here."""
     if entry.requirements is None:
         return importlib.metadata.version(entry.package)
     pinned = [line.split("==") for line in (FOLDER / entry.requirements).read_text().split()]
@@ -85,23 +86,23 @@ def version_of(entry: PeerEntry) -> str:
 
 
 def python_of(peer: str) -> Path:
-    """The interpreter of a peer's environment; ValueError names the command that makes it."""
+    """Return the interpreter of a peer; raises ValueError, with the remedy, if it is missing."""
     requirements = entry_of(peer).requirements
     if requirements is None:
         return Path(sys.executable)
     folder = _environment(requirements)
     if not (folder / "ready").is_file():
         raise ValueError(
-            f"peer {peer}: its environment {shortened(str(folder))} is missing; make it with: "
+            f"peer {peer}: its environment {shortened(str(folder))} is missing; create it with: "
             f"{COMMAND} --peers {peer} --install"
         )
     return folder / "bin" / "python"
 
 
 def install(peer: str) -> None:
-    """Make a peer's environment where it is missing; ValueError where pip could not.
+    """Create a peer's environment if it is missing; raises ValueError if pip fails.
 
-    It counts as made once all is installed: what an interrupted pip left is installed over.
+    It is complete only after all packages are installed; an interrupted installation is repeated.
     """
     requirements = entry_of(peer).requirements
     if requirements is None or (_environment(requirements) / "ready").is_file():

@@ -1,4 +1,4 @@
-"""An optimiser in another process as a strategy of ours."""
+"""An optimiser in another process, as a strategy of this project."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from nas.strategies.base import fresh, fresh_mutants, sample_fresh
 from search_spaces.space import SearchSpace
 from vbs.text import shortened
 
-ANSWER_S = 3_600.0  # seconds for one proposal, the fit of the model included, on a busy machine
+ANSWER_S = 3_600.0  # seconds for one proposal, including the fit of the model, on a busy machine
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class PeerFailed(Exception):
-    """A peer ended, answered nothing in time, or answered what is no network; says why."""
+    """A peer ended, timed out, or answered something that is not a network; its text says which."""
 
 
 class PeerProcess:
-    """A worker that is asked for networks and told values, one JSON line each.
+    """A worker process with an ask-and-tell protocol of JSON lines (experiments/peers/worker.py).
 
     command   of the worker.
-    search    its first line: the decisions, the seed, the objectives.
+    search    first line to the worker: the decisions, the seed, the objectives.
     answer_s  seconds after which a missing answer counts as a failure.
     """
 
@@ -80,7 +80,7 @@ class PeerProcess:
         self._folder.cleanup()
 
     def ask(self) -> list[int]:
-        """The options that the peer proposes, one of each decision; PeerFailed where none came."""
+        """Return the proposed options, one for each decision; raises PeerFailed without one."""
         self._send({"do": "ask"})
         try:
             line = self._lines.get(timeout=self.answer_s)
@@ -97,11 +97,11 @@ class PeerProcess:
         except (ValueError, TypeError, KeyError):
             allowed = False
         if not allowed:
-            raise PeerFailed(f"answered {shortened(line.strip(), 80)}, which is no network")
+            raise PeerFailed(f"answered {shortened(line.strip(), 80)}, which is not a network")
         return list(choices)
 
     def tell(self, choices: Sequence[int], values: list[float] | None, excess: float) -> None:
-        """What a network came to: see `experiments/peers/worker.py`."""
+        """Send the result of a network; see `experiments/peers/worker.py`."""
         self._send({"do": "tell", "choices": list(choices), "values": values, "excess": excess})
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class PeerProcess:
         self._lines.put("")
 
     def _last_words(self) -> str:
-        """The exit status and the last line of stderr."""
+        """Return the exit status and the last line of stderr."""
         try:
             status = f"exit status {self._process.wait(timeout=10)}"
         except subprocess.TimeoutExpired:
@@ -129,12 +129,12 @@ class PeerProcess:
 
 
 class PeerStrategy:
-    """Proposes what a peer asks for.
+    """Proposes the networks of a peer.
 
-    A network that exceeds the limits costs no evaluation: the peer learns by what share, and
-    counts it with the lowest reward so far (of two objectives: the lowest accuracy and its own
-    cost). One that is known already is told again. Either way it is asked again; after `patience`
-    times a network one mutation from the last is taken.
+    A network that exceeds the limits costs no evaluation: the peer receives by what share, together
+    with the lowest reward so far (with two objectives: the lowest accuracy and the network's own
+    cost). For a known network it receives the known result again. In both cases it is asked again;
+    after `patience` attempts a mutation of its last proposal is taken.
     """
 
     generation = 1
@@ -146,7 +146,7 @@ class PeerStrategy:
         self._rows: dict[int, int] = {}  # genotype key -> row of the history
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]; raises PeerFailed."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]; raises PeerFailed."""
         self._learn(history)
         found = np.empty((0, len(history.space.choices)), np.int8)
         for _ in range(self.patience):
@@ -175,7 +175,7 @@ class PeerStrategy:
         self.process.tell(history.genotypes[row].tolist(), told, cost - 1.0)
 
     def _tell_again(self, history: History, genotype: np.ndarray) -> None:
-        """What an infeasible or known genotype [1, decisions] counts with."""
+        """Send the result of an infeasible or known genotype [1, decisions]."""
         key = int(history.space.keys(genotype)[0])
         if key in self._rows:
             self._tell_row(history, self._rows[key])
@@ -188,7 +188,7 @@ class PeerStrategy:
         self.process.tell(genotype[0].tolist(), values, cost - 1.0)
 
     def _cost(self, history: History, genotype: np.ndarray) -> float:
-        """The cost that is aimed at as a share of its limit."""
+        """Return the cost of the objective as a share of its limit."""
         objective = history.objective
         return float(history.space.costs(genotype).get(objective.of)[0]) / objective.target
 
@@ -196,7 +196,7 @@ class PeerStrategy:
 def description(
     space: SearchSpace, seed: int, *, front: bool, reference: tuple[float, float]
 ) -> dict[str, Any]:
-    """The first line to a worker: numbers in order are ordered decisions, all else categories.
+    """Return the first line to a worker: decisions of increasing numbers are ordered, others not.
 
     reference  accuracy and share of the limit from which a front counts.
     """
@@ -220,5 +220,5 @@ def description(
 
 
 def start_peer(peer: str, search: dict[str, Any]) -> PeerProcess:
-    """The worker of a peer in its environment; ValueError where that is missing."""
+    """Start the worker of a peer in its environment; raises ValueError if that is missing."""
     return PeerProcess([str(python_of(peer)), str(FOLDER / "worker.py"), peer], search)

@@ -1,4 +1,4 @@
-"""The published trainings of scaled networks as `scaling.published.fit` reads them."""
+"""The published trainings of scaled networks, in the form that `scaling.published.fit` reads."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from scaling.published.fit import Trainings
 if TYPE_CHECKING:
     import pandas
 
-TWINS = {"efficientnet_b0/en-base-mm": "efficientnet_b0/en-base"}  # one training, read twice
-PAIR_FLOPS = 0.10  # of FLOPs that two networks may differ by to count as equal
-PAIR_TOP1 = 0.2  # points that they must differ by
+TWINS = {"efficientnet_b0/en-base-mm": "efficientnet_b0/en-base"}  # equal trainings
+PAIR_FLOPS = 0.10  # largest relative difference of FLOPs that count as equal
+PAIR_TOP1 = 0.2  # least difference of top-1 of a pair, in points
 
 
 class Table(NamedTuple):
-    """The published trainings and what the regression does not see.
+    """The published trainings, with columns that the regression does not use.
 
-    trainings; names of groups, by index; fold: groups that are held out together, int [n].
-    base: name of the base network [n]; flops [n], by the formula where a group lacks them.
-    sources: of each group.
+    groups   names of groups, by index; fold: index of groups that are held out together, int [n].
+    base     name of the base network [n]; flops: [n], by the formula if a group has none.
+    sources  source of each group.
     """
 
     trainings: Trainings
@@ -35,19 +35,19 @@ class Table(NamedTuple):
 
     @property
     def scored(self) -> np.ndarray:
-        """Rows that are not their group's base nor equal to it, bool [n]."""
+        """Rows that are neither their group's base nor equal to it, bool [n]."""
         return np.abs(self.trainings.logs).sum(1) > 0
 
     def of(self, group: str) -> np.ndarray:
-        """Row indices of a group, the base first."""
+        """Return row indices of a group, the base first."""
         rows = np.flatnonzero(self.trainings.group == self.groups.index(group))
         return rows[np.argsort(~self.trainings.first[rows], kind="stable")]
 
 
 def read_table(path: Path) -> Table:
-    """The published trainings; ValueError where the file is absent or a group has no base."""
+    """Read the published trainings; raises ValueError without the file or a group's base."""
     if not path.is_file():
-        raise ValueError(f"trainings: {path} does not exist; --trainings names the place")
+        raise ValueError(f"trainings: {path} does not exist; use --trainings FILE")
     import pandas
 
     table = pandas.read_csv(path)
@@ -87,7 +87,7 @@ def read_table(path: Path) -> Table:
 
 
 def _base_of(table: pandas.DataFrame, name: str) -> int:
-    """The row that a group is scaled from: factors of 1 at 224 px, or at its smallest side."""
+    """Return the base row of a group: factors of 1 at 224 px, or at its smallest side."""
     rows = np.flatnonzero(table.group == name)
     plain = rows[(table.depth.iloc[rows] == 1) & (table.width.iloc[rows] == 1)]
     sides = table.resolution.iloc[plain]
@@ -105,7 +105,7 @@ def _source(table: pandas.DataFrame, name: str) -> dict[str, Any]:
 
 
 def equal_flops(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows of one group at equal FLOPs whose top-1 differ, int [k] each."""
+    """Return pairs of rows of one group at equal FLOPs whose top-1 differ, int [k] each."""
     data, left, right = table.trainings, [], []
     for index in range(len(table.groups)):
         for a, b in itertools.combinations(np.flatnonzero(data.group == index), 2):

@@ -12,6 +12,7 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 from typing import Any
 
+from experiments.lib.arguments import experiment_arguments
 from experiments.lib.arms import top1_with_error
 from experiments.lib.training_summary import CIFAR10, SIGNS, read
 from vbs.console import print_out
@@ -21,7 +22,7 @@ PUBLISHED = (0.917, 0.317)  # Kendall tau and MAE of the best surrogate in Accel
 
 
 def markdown() -> str:
-    """A row for each question: what this project reaches, and what it is compared with."""
+    """Return the table: one row for each result of this project, with a comparison."""
     rows = [_default_search(), _surrogate(), _strategies(), _own_images(), _speed(), _times()]
     lines = ["| measured | this project | compared with |", "|---|---|---|"]
     rows += [_step(), _pretrained(), _smaller()]
@@ -141,4 +142,5 @@ def _smaller() -> Row:
 
 def main() -> None:
     """Print the table."""
+    experiment_arguments(__doc__).parse_args()
     print_out(*markdown().splitlines())

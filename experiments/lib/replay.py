@@ -22,16 +22,16 @@ from nas.strategies.bayes import Basis, make_basis
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 
-OUTLIER = 6_000.0  # seconds; longer measurements waited for something else
+OUTLIER = 6_000.0  # seconds; longer measurements include waiting
 RIDGE = 1.0  # on standardised features; the R2 changes in the third digit between 0.1 and 10
-HELD_OUT = 0.2  # share of the measurements for R2 and residuals
+HELD_OUT = 0.2  # share of the measurements on which R2 and residuals are computed
 
 
 @dataclass(frozen=True)
 class Durations:
-    """Seconds that a network trains: a regression of log seconds, and what it leaves unexplained.
+    """Training times of networks: a regression of log seconds, and its residuals.
 
-    center, spread  [features] of the features of `basis`.
+    center, spread  [features] mean and deviation of the features of `basis`.
     weights    [1 + features], of standardised features.
     residuals  of the held-out measurements, in log seconds, to draw from.
     r2         on the held-out measurements.
@@ -47,7 +47,7 @@ class Durations:
     dropped: int
 
     def seconds(self, genotype: np.ndarray, seed: int) -> float:
-        """Of one genotype [decisions]; the unexplained part depends on network and seed only."""
+        """Return the seconds of a genotype [decisions]; its residual depends on the seed."""
         rng = np.random.default_rng([1, seed, int(self.space.keys(genotype[None])[0])])
         described = self.basis.describe(genotype[None], self.space.costs(genotype[None]))
         scaled = (self.basis.features(described)[0] - self.center) / self.spread
@@ -56,7 +56,7 @@ class Durations:
 
 
 def fit_durations(measurements: Path) -> Durations:
-    """Fitted to the `train_time` of a parquet file of measured networks of the B0 space."""
+    """Fit durations to the `train_time` in a parquet file of measured networks of the B0 space."""
     import pandas
 
     the_space = space("efficientnet")
@@ -82,10 +82,11 @@ def fit_durations(measurements: Path) -> Durations:
 
 
 def run(name: str, seed: int, *, workers: int, budget: int, durations: Durations) -> dict[str, Any]:
-    """One search of the B0 space on so many simulated workers.
+    """Run one search of the B0 space with `workers` simulated workers.
 
-    accuracy  noise-free accuracy of the best of the five that looked best, among the first n
-              networks that were begun, for n = 1 ... budget: what a search with that budget finds.
+    accuracy  noise-free accuracy of the best of the five networks with the highest noisy accuracy,
+              among the first n networks started, for n = 1 ... budget: the result of a search with
+              that budget.
     seconds   on the clock of the cluster when the first n have ended.
     """
     surrogate, the_space = load_surrogate("imagenet"), space("efficientnet")
@@ -124,19 +125,19 @@ def run(name: str, seed: int, *, workers: int, budget: int, durations: Durations
 
 
 def packed(values: Sequence[float] | np.ndarray, digits: int) -> str:
-    """Numbers as one line of a result file; `unpacked` gives them back."""
+    """Format numbers as one line of a result file; `unpacked` reads them."""
     return " ".join(f"{value:.{digits}f}" for value in values)
 
 
 def unpacked(line: str) -> np.ndarray:
-    """What `packed` wrote, float64."""
+    """Read the numbers of `packed`, float64."""
     return np.array(line.split(), np.float64)
 
 
 def evaluations_to(curve: np.ndarray, accuracy: float) -> float:
-    """Evaluations after which a curve of accuracy after 1, 2, ... reaches that, interpolated.
+    """Return the evaluations after which a curve of accuracy after 1, 2, ... reaches a value.
 
-    Infinite where it never does. A curve counts as the best it has been so far.
+    Interpolated; infinite if it never does. The running maximum of the curve counts.
     """
     best = np.maximum.accumulate(curve)
     reached = np.flatnonzero(best >= accuracy)

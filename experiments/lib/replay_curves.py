@@ -27,12 +27,12 @@ from search_spaces.space import SearchSpace
 
 @dataclass(frozen=True)
 class Curves:
-    """Recorded learning curves of m networks, all of as many steps.
+    """Recorded learning curves of m networks, all with the same number of steps.
 
     genotypes  int8 [m, decisions]; accuracy percent and seconds so far, float64 [m, steps].
-    noise      standard deviation of the last accuracy over training seeds, in points; NaN where
-               no network was recorded twice.
-    complete   whether all networks that were to be recorded are in.
+    noise      standard deviation of the last accuracy over training seeds, in points; NaN if no
+               network was recorded twice.
+    complete   whether all networks have been recorded.
     """
 
     space: SearchSpace
@@ -44,14 +44,16 @@ class Curves:
 
     @property
     def steps(self) -> int:
-        """Points of every curve."""
+        """Number of points of every curve."""
         return self.accuracy.shape[1]
 
 
 def read_curves(path: Path) -> Curves:
-    """What `experiments.cifar10_curves` recorded; ValueError where that is less than two curves."""
+    """Read the curves of `experiments.cifar10_curves`; ValueError for less than two networks."""
     if not path.is_file():
-        raise ValueError(f"curves: {path} does not exist; experiments.cifar10_curves records it")
+        raise ValueError(
+            f"curves: {path} does not exist; create it with: python -m experiments.cifar10_curves"
+        )
     content = json.loads(path.read_text())
     the_space = compact_space()
     first = [arm for arm in content["arms"] if arm["seed"] == 0]
@@ -68,7 +70,7 @@ def read_curves(path: Path) -> Curves:
     )
 
 
-# with the pool that there is: a predictor chooses in it, the others' wishes go to the nearest
+# the predictor chooses in the pool of recorded networks; proposals of others go to the nearest
 SEARCHES: dict[str, Callable[[Curves, Objective], Strategy]] = {
     "predictor": lambda curves, objective: Predictor(
         curves.space, objective, pool=curves.genotypes
@@ -79,9 +81,9 @@ SEARCHES: dict[str, Callable[[Curves, Objective], Strategy]] = {
 
 
 def run(name: str, seed: int, curves: Curves, *, workers: int, asha: Asha | None) -> dict[str, Any]:
-    """One search through all recorded networks.
+    """Run one search through all recorded networks.
 
-    spent    training seconds of all workers when each full evaluation was known, rising.
+    spent    training seconds of all workers when each full evaluation was known, increasing.
     regret   points between the best recorded accuracy and the best one known in full by then.
     total, wall  training seconds, and seconds on the clock of the cluster, of the whole search.
     """
@@ -118,13 +120,12 @@ def run(name: str, seed: int, curves: Curves, *, workers: int, asha: Asha | None
 
 
 def seconds_known(run: dict[str, Any], networks: int) -> float:
-    """Training seconds spent when so many networks were known in full."""
+    """Return the training seconds spent when `networks` networks were known in full."""
     return float(unpacked(run["spent"])[networks - 1])
 
 
 def regret_at(runs: list[dict[str, Any]], seconds: np.ndarray) -> np.ndarray:
-    """Mean regret [k] over the runs when so many seconds [k] were spent; NaN while any of them
-    knows nothing in full."""
+    """Return the mean regret [k] of the runs after seconds [k]; NaN until all runs have one."""
     each = []
     for one in runs:
         known = np.searchsorted(unpacked(one["spent"]), seconds, side="right") - 1
@@ -133,16 +134,16 @@ def regret_at(runs: list[dict[str, Any]], seconds: np.ndarray) -> np.ndarray:
 
 
 def seconds_to_mean(runs: list[dict[str, Any]], regret: float) -> float:
-    """Training seconds until the mean regret over the runs is at most that; infinite if never."""
+    """Return training seconds until the runs reach a mean regret; infinite if they never do."""
     moments = np.unique(np.concatenate([unpacked(one["spent"]) for one in runs]))
     reached = np.flatnonzero(regret_at(runs, moments) <= regret)
     return float(moments[reached[0]]) if len(reached) else float("inf")
 
 
 def seconds_to_each(runs: list[dict[str, Any]], regret: float, penalty: float) -> np.ndarray:
-    """For each run, training seconds until its regret is at most that, [runs].
+    """Return for each run the training seconds until it reaches a regret, [runs].
 
-    A run that never gets there is charged with all it spent and `penalty` seconds more.
+    A run that never reaches it counts with all its seconds plus `penalty` seconds.
     """
     needed = []
     for one in runs:

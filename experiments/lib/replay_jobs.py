@@ -1,4 +1,4 @@
-"""The runs of `experiments.fewer_trainings`, in a module that its processes can import."""
+"""Runs of `experiments.fewer_trainings`, in a module that its worker processes can import."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from nas.asha import Asha
 
 WORKERS = 16
 BUDGETS = {"predictor": 150, "optuna:tpe-multivariate": 120, "optuna:tpe": 100}
-FEWER_SEEDS = {"optuna:tpe": 5}  # twenty seconds for each run
-MORE_SEEDS = {"predictor": 4}  # times as many: twenty leave its loss uncertain by 15 to 26%
+FEWER_SEEDS = {"optuna:tpe": 5}  # a run takes twenty seconds
+MORE_SEEDS = {"predictor": 4}  # factor; with twenty seeds the error of its loss is 15 to 26%
 CLUSTERS = (1, 4, 16)  # workers of the searches through recorded curves
-RUNGS = (2, 3.0)  # ASHA's first rung and factor where a search names none: a quarter of the steps
+RUNGS = (2, 3.0)  # ASHA's default first rung (a quarter of the steps) and factor
 GRID = tuple(itertools.product((1, 2, 3), (2.0, 3.0, 4.0)))
 GRID_WORKERS = 4
 
@@ -27,7 +27,7 @@ Job = tuple[str, str, int, int, tuple[int, float] | None]  # part, strategy, wor
 
 
 def planned(seeds: int) -> list[Job]:
-    """All runs, the first seed of all first, those of `FEWER_SEEDS` last."""
+    """Return all runs, those of the first seed first, those of `FEWER_SEEDS` last."""
     jobs: list[Job] = []
     for seed in range(seeds):
         jobs += [
@@ -60,7 +60,7 @@ def planned(seeds: int) -> list[Job]:
 
 
 def run(job: Job, data: Path, curves_file: Path) -> dict[str, Any]:
-    """One replayed search, as plain data."""
+    """Run one replayed search; return its figures as plain data."""
     part, name, workers, seed, rungs = job
     if part == "async":
         durations = _durations(data / "imagenet_measurements" / "train.parquet")
@@ -76,14 +76,14 @@ _durations = functools.cache(replay.fit_durations)
 
 
 def job_of(run: dict[str, Any]) -> Job:
-    """The job that a run was."""
+    """Return the job of a run."""
     rungs = None if run["rungs"] is None else (int(run["rungs"][0]), float(run["rungs"][1]))
     return run["part"], run["strategy"], run["workers"], run["seed"], rungs
 
 
 @dataclass(frozen=True)
 class TrainTime:
-    """How well the regression of training times predicts, as records have it."""
+    """The quality of the regression of training times, as in result files."""
 
     r2_held_out: float
     outliers_dropped: int
@@ -92,9 +92,9 @@ class TrainTime:
 
 @dataclass(frozen=True)
 class RecordedCurves:
-    """The learning curves that are replayed, in figures.
+    """Figures of the learning curves that are replayed.
 
-    seed_noise_sd  points of accuracy; None where it is unknown.
+    seed_noise_sd  points of accuracy; None if unknown.
     best           accuracy in percent after all epochs.
     seconds        of training all networks in full.
     """
@@ -109,7 +109,7 @@ class RecordedCurves:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs have in common; its fields are the names in the result file."""
+    """Settings of all runs; the names of the fields are those in the result file."""
 
     target_flops: float
     noise: float
@@ -121,7 +121,7 @@ class Settings:
 
 
 def settings_of(data: Path, curves_file: Path) -> Settings:
-    """What all runs have in common, with these measurements and curves."""
+    """Return the settings of all runs with these measurements and curves."""
     durations = _durations(data / "imagenet_measurements" / "train.parquet")
     curves = replay_curves.read_curves(curves_file)
     return Settings(

@@ -28,12 +28,12 @@ from experiments.lib.replay_jobs import (
 from vbs.figure import new_figure, save_png
 
 Run = dict[str, Any]
-REACHED = (50, 80, 100)  # evaluations of the one-at-a-time predictor
+REACHED = (50, 80, 100)  # evaluations of the predictor with one worker
 RESAMPLED = 300  # bootstrap draws of the seeds, for the standard errors
 
 
 def summary(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
-    """All figures that the tables show; nothing for what has not been run by every seed."""
+    """Return all figures of the tables, without arms that some seeds lack."""
     return {
         "asynchronous": asynchronous(runs),
         "curves": stopped_early(runs, curves),
@@ -42,7 +42,7 @@ def summary(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
 
 
 def own(runs: list[Run], part: str, name: str, workers: int, rungs: Any = None) -> list[Run]:
-    """The runs of one arm, by seed."""
+    """Return the runs of one arm, by seed."""
     wanted = None if rungs is None else [rungs[0], rungs[1]]
     found = [
         run
@@ -54,7 +54,7 @@ def own(runs: list[Run], part: str, name: str, workers: int, rungs: Any = None) 
 
 
 def asynchronous(runs: list[Run]) -> dict[str, Any]:
-    """By strategy and workers: accuracy after REACHED, evaluations needed, loss, wall-clock."""
+    """Return by strategy and workers: accuracy after REACHED, evaluations needed, loss, hours."""
     alone = own(runs, "async", "predictor", 1)
     if not alone:
         return {}
@@ -82,15 +82,18 @@ def asynchronous(runs: list[Run]) -> dict[str, Any]:
 
 
 def accuracies(runs: list[Run]) -> np.ndarray:
-    """Accuracy [seeds, evaluations]."""
+    """Return the accuracy [seeds, evaluations]."""
     return np.array([unpacked(run["accuracy"]) for run in runs])
 
 
 def evaluations_needed(
     reference: np.ndarray, curves: np.ndarray, count: int
 ) -> tuple[float | None, float | None]:
-    """Evaluations for what the reference has after `count`, None if it is out of reach; and the
-    standard error of their share of `count`, from resampled seeds."""
+    """Return the evaluations after which an accuracy is reached, and the error of their ratio.
+
+    The accuracy is that of the reference after `count` evaluations; None if it is never reached.
+    The error is the standard error of evaluations / count, by bootstrap over seeds.
+    """
     goal = np.maximum.accumulate(reference.mean(0))[count - 1]
     needed = evaluations_to(curves.mean(0), goal)
     if math.isinf(needed):
@@ -106,7 +109,7 @@ def evaluations_needed(
 
 
 def stopped_early(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
-    """By strategy, workers and ASHA: the three costs, and their ratio to the search without."""
+    """Return the three costs by strategy, workers and ASHA, and their ratio to those without."""
     table: dict[str, Any] = {}
     for name in SEARCHES:
         for workers in CLUSTERS:
@@ -122,7 +125,7 @@ def stopped_early(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
 
 
 def costs(arm: list[Run], full: list[Run], curves: RecordedCurves) -> dict[str, Any]:
-    """Training seconds of an arm for the same result, and against the searches without ASHA."""
+    """Return training seconds of an arm for the same result, and relative to those without ASHA."""
     half = float(np.mean([seconds_known(run, curves.networks // 2) for run in full]))
     regret = float(regret_at(full, np.array([half]))[0])
     within = curves.seed_noise_sd or 0.0
@@ -147,12 +150,12 @@ def costs(arm: list[Run], full: list[Run], curves: RecordedCurves) -> dict[str, 
 
 
 def finite(value: float, digits: int = 1) -> float | None:
-    """Rounded; None where it is infinite."""
+    """Return the rounded value; None if it is infinite."""
     return None if math.isinf(value) else round(value, digits)
 
 
 def grid(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
-    """The predictor's costs under every first rung and factor that was tried."""
+    """Return the predictor's costs with every first rung and factor that was tried."""
     full = own(runs, "curves", "predictor", GRID_WORKERS)
     table = {}
     for rungs in GRID:
@@ -163,7 +166,7 @@ def grid(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """The summary as tables for people."""
+    """Return the summary as Markdown tables."""
     lines = [
         "| search | "
         + " | ".join(f"accuracy at {n}" for n in REACHED)
@@ -183,11 +186,11 @@ def markdown(table: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {row['hours_of_100']:.1f} |")
     heads = (
         "search",
-        "s to regret of half",
+        "seconds to regret of half",
         "share",
-        "s to best",
+        "seconds to best",
         "share",
-        "s whole pool",
+        "seconds for all",
         "share",
         "regret left",
     )
@@ -198,7 +201,7 @@ def markdown(table: dict[str, Any]) -> str:
 
 
 def curve_row(name: str, row: dict[str, Any]) -> str:
-    """One line of the tables about early stopping."""
+    """Return one line of the tables about early stopping."""
     cells: list[str] = []
     for seconds, share in (
         ("seconds_to_regret_of_half", "share_to_regret_of_half"),
@@ -219,7 +222,7 @@ COLOURS = {
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """Accuracy against evaluations and against hours; regret against training seconds."""
+    """Draw accuracy against evaluations and against hours; regret against training seconds."""
     figure = new_figure(14, 4.6)
     left, middle, right = figure.subplots(1, 3)
     runs = result["runs"]
@@ -256,7 +259,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 
 def draw_regret(panel: Any, result: dict[str, Any]) -> None:
-    """Mean regret against training seconds, with and without early stopping."""
+    """Draw mean regret against training seconds, with and without early stopping."""
     for name in SEARCHES:
         for rungs, style in ((None, "-"), (RUNGS, "--")):
             arm = own(result["runs"], "curves", name, CLUSTERS[1], rungs)

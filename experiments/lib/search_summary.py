@@ -10,13 +10,14 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
     run_experiment("experiments.lib.search_summary")
 
+from experiments.lib.arguments import experiment_arguments
 from experiments.lib.arms import top1_with_error
 from experiments.lib.training_summary import CIFAR10, Rows, read, table_of
 from vbs.console import print_out
 
 
 def markdown() -> str:
-    """A row for each result."""
+    """Return the table, one row for each result."""
     return table_of([*_found(), *_fidelity(), *_waste(), *_times(), *_overhead()])
 
 
@@ -111,4 +112,5 @@ def _overhead() -> Rows:
 
 def main() -> None:
     """Print the table."""
+    experiment_arguments(__doc__).parse_args()
     print_out(*markdown().splitlines())

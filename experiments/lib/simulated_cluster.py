@@ -1,4 +1,4 @@
-"""A simulated cluster whose nodes come and go, for `experiments.thousand_workers`."""
+"""A simulated cluster whose nodes leave and are replaced, for `experiments.thousand_workers`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nas.strategies.base import Strategy
 from search_spaces.space import SearchSpace
 
 EPOCHS = (0.6, 0.9, 1.0)  # share of the final accuracy after each of three epochs
-MINUTES = 10.0  # of a training of 300M FLOPs
-SPREAD = 0.2  # of the logarithm of its duration
-NOISE = 0.2  # points between trainings of one network
+MINUTES = 10.0  # duration of a training of 300M FLOPs
+SPREAD = 0.2  # standard deviation of the logarithm of the duration
+NOISE = 0.2  # standard deviation between trainings of one network, in points
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Curves:
 
 
 class Nodes(Simulated):
-    """Nodes with slots for trainings, each of which leaves at some time; another takes its place.
+    """Nodes with slots for trainings; each node leaves at some time and is replaced.
 
     curve_of  see `Simulated`.
-    nodes     so many with `slots` trainings each.
-    hourly    share of the nodes that leave in an hour; away: minutes until the next one is up.
+    nodes     number of nodes, with `slots` trainings each.
+    hourly    share of the nodes that leave within an hour; away: minutes until the replacement.
 
     A training that loses its node starts again when a slot is free, and reports its points again.
-    `restarts` counts these. Processor seconds spent in here, not in the driver, are in `spent`.
+    `restarts` counts these. `spent` holds the processor seconds of the simulation itself.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class Nodes(Simulated):
         super().__init__(curve_of, capacity=nodes * slots, steps=len(EPOCHS))
         self._slots, self._away = slots, 60 * away
         self._rng = np.random.default_rng(0)
-        self._gap = 3600 / (nodes * hourly) if hourly else np.inf  # mean seconds between two
+        self._gap = 3600 / (nodes * hourly) if hourly else np.inf  # mean seconds between two leaves
         self._leaves = self._rng.exponential(self._gap) if hourly else np.inf
         self._returns: list[float] = []
-        self._waiting: list[int] = []  # numbers that lost their node
+        self._waiting: list[int] = []  # numbers of trainings that lost their node
         self._jobs: dict[int, tuple[np.ndarray, int]] = {}
         self.restarts, self.spent, self.lost_nodes = 0, 0.0, 0
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
-        """Begin now."""
+        """Start a training now."""
         began = time.process_time()
         self._jobs[number] = (genotype, seed)
         super().start(number, genotype, seed=seed)
         self.spent += time.process_time() - began
 
     def wait(self, seconds: float) -> list[Message]:
-        """The next message, after the nodes that left or came before it."""
+        """Return the next message, after processing the nodes that left or came before it."""
         began = time.process_time()
         found: list[Message] = []
         while not found and (self._events or self._waiting):
@@ -102,7 +102,7 @@ class Nodes(Simulated):
         self.spent += time.process_time() - began
 
     def _change(self) -> bool:
-        """Let the next node leave or come, if that is before the next event; whether one did."""
+        """Process one leave or return of a node before the next event; return if there was one."""
         event = self._events[0].time if self._events else np.inf
         comes = min(self._returns, default=np.inf)
         if min(comes, self._leaves) > event or min(comes, self._leaves) == np.inf:
@@ -115,7 +115,7 @@ class Nodes(Simulated):
             self._leaves += self._rng.exponential(self._gap)
             self._returns.append(self.now + self._away)
             busy = [number for number in self._began if number not in self._stopped]
-            # the slots of the node, of all that there are; some may be empty
+            # the slots of the node are drawn from all slots; some may be empty
             slots = self._rng.permutation(max(self.capacity, len(busy)))[: self._slots]
             for number in (busy[slot] for slot in slots if slot < len(busy)):
                 self._give_up(number)
@@ -125,13 +125,13 @@ class Nodes(Simulated):
         return True
 
     def _fill(self) -> None:
-        """Start what waits for a slot."""
+        """Start waiting trainings in the free slots."""
         while self._waiting and len(self._began) < self.capacity:
             number = self._waiting.pop(0)
             super().start(number, self._jobs[number][0], seed=self._jobs[number][1])
 
     def _give_up(self, number: int) -> None:
-        """A training whose node is gone: its events are void, and it waits for a slot."""
+        """Drop the events of a training whose node is gone, and let it wait for a slot."""
         self._spent += self.now - self._began.pop(number)
         self._events = [event for event in self._events if event.number != number]
         self._events.sort()
@@ -140,9 +140,9 @@ class Nodes(Simulated):
 
 
 class Watched:
-    """A strategy with a stop-watch of processor time.
+    """A strategy that records the processor time of its proposals.
 
-    calls  (rows known, networks proposed, processor seconds) of each call.
+    calls  (rows of the history, networks proposed, processor seconds) of each call.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -150,7 +150,7 @@ class Watched:
         self.calls: list[tuple[int, int, float]] = []
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """What the strategy proposes."""
+        """Return the proposal of the strategy."""
         began = time.process_time()
         proposals = self.strategy.propose(history, count, rng)
         self.calls.append((len(history), len(proposals), time.process_time() - began))
@@ -158,6 +158,6 @@ class Watched:
 
 
 def answers_of(curves: Curves, genotypes: np.ndarray) -> Evaluations:
-    """The ends of the curves of genotypes [n, decisions], as if they had been trained."""
+    """Return the ends of the curves of genotypes [n, decisions], as if they had been trained."""
     answers = [Answer.of_curve(curves(genotype, 0)) for genotype in genotypes]
     return Evaluations.of_answers(answers)

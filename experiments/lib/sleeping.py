@@ -19,7 +19,7 @@ class Sleeping(Evaluator):
         self.seconds = seconds
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """The logarithms of the FLOPs of genotypes int8 [n, decisions]."""
+        """Return the logarithms of the FLOPs of genotypes int8 [n, decisions]."""
         time.sleep(self.seconds * len(genotypes))
         accuracy = 5 * np.log(space.costs(genotypes).flops / 1e6)
         nothing = np.full(len(genotypes), np.nan)

@@ -1,4 +1,4 @@
-"""One run of one strategy on one task, for `experiments.compare_strategies`."""
+"""A run of a strategy on a task, for `experiments.compare_strategies`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from nas.search.loop import LoopOptions, search
 from nas.strategies.base import Strategy
 from nas.strategies.predictor import Predictor
 
-LONGEST = {"optuna:gp": 300, "optuna:tpe": 300}  # beyond, a run takes over ten minutes
+LONGEST = {"optuna:gp": 300, "optuna:tpe": 300}  # more would take over ten minutes
 PEERS_LONGEST = 300
-TOGETHER = {"predictor": 8, "predictor-front": 8}  # a strategy's own generation; else 1
-NEAREST = ":nearest"  # a predictor that does not know the table, as the peers
+TOGETHER = {"predictor": 8, "predictor-front": 8}  # networks of a proposal; 1 for all others
+NEAREST = ":nearest"  # a predictor that does not know the table, like the peers
 
 
 class Timed:
-    """A strategy with a stop-watch."""
+    """A strategy that records the time of its proposals."""
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy, self.generation = strategy, strategy.generation
         self.seconds = 0.0
-        self.calls: list[tuple[int, float]] = []  # rows known, milliseconds for each proposal
+        self.calls: list[tuple[int, float]] = []  # rows of the history, milliseconds per network
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """What the strategy proposes."""
+        """Return the proposal of the strategy."""
         start = time.perf_counter()
         proposals = self.strategy.propose(history, count, rng)
         elapsed = 1e3 * (time.perf_counter() - start)
@@ -42,13 +42,13 @@ class Timed:
         return proposals
 
     def milliseconds(self, known: int) -> float:
-        """Median for each proposal in the last tenth before that many were known."""
+        """Return the median time of a proposal in the last tenth before `known` rows."""
         last = [each for rows, each in self.calls if 0.9 * known - 8 <= rows < known]
         return round(float(np.median(last)), 3)
 
 
 def make(name: str, task: Task, seed: int, stack: ExitStack) -> Strategy:
-    """A strategy of ours, of "optuna:SAMPLER", or a peer, which ends with the stack.
+    """Return a strategy of this project, "optuna:SAMPLER", or a peer, which ends with the stack.
 
     The predictor chooses among the networks of a task's table; "predictor:nearest" does not know
     the table.
@@ -68,10 +68,10 @@ def make(name: str, task: Task, seed: int, stack: ExitStack) -> Strategy:
 
 
 def run(task_name: str, name: str, seed: int) -> dict[str, Any]:
-    """One search; its figures after each of the task's marks.
+    """Run one search; return its figures after each of the task's marks.
 
-    A peer that ends or hangs leaves the row of a failed run, with the reason and the figures of
-    the marks that it reached.
+    If a peer ends or hangs, the result is that of a failed run, with the reason and the figures of
+    the marks that were reached.
     """
     task = task_of(task_name)
     longest = task.marks[-1]
@@ -101,7 +101,7 @@ def run(task_name: str, name: str, seed: int) -> dict[str, Any]:
 
 
 def figures(task: Task, history: History, strategy: Timed) -> dict[str, Any]:
-    """By the marks that a search reached: accuracy, hypervolume, milliseconds for a proposal."""
+    """Return accuracy, hypervolume and milliseconds of a proposal at each mark that was reached."""
     marks = [mark for mark in task.marks if mark <= len(history)]
     truth = task.truth(history.genotypes) if len(history) else np.empty(0)
     cost = history.costs.get(task.objective.of).astype(np.float64)
@@ -116,15 +116,20 @@ def figures(task: Task, history: History, strategy: Timed) -> dict[str, Any]:
 
 
 def best_of_five(observed: np.ndarray, truth: np.ndarray) -> float:
-    """Noise-free accuracy of the best among the five that looked best: what retraining finds."""
+    """Return the best noise-free accuracy of the five networks with the highest noisy accuracy.
+
+    It is the result of a search that trains its five best networks again.
+    """
     return float(truth[np.argsort(-observed, kind="stable")[:5]].max())
 
 
 def hypervolume(
     accuracy: np.ndarray, cost: np.ndarray, reference: tuple[float, float] = REFERENCE
 ) -> float:
-    """Area between the front and the reference point: points x G FLOPs, or points x seconds of a
-    cost that is a time."""
+    """Return the area between the front and the reference point.
+
+    The unit is points x G FLOPs, or points x seconds for a cost that is a time.
+    """
     front = pareto_front(accuracy, cost)
     front = front[(accuracy[front] > reference[0]) & (cost[front] <= reference[1])]
     ends = np.append(cost[front][1:], reference[1])

@@ -14,7 +14,7 @@ COLUMNS = {"flops": BUDGETS, "device": MARKS, "table": MARKS, "front": FRONT_MAR
 
 
 def summary(runs: list[Run], names: dict[str, list[str]]) -> dict[str, Any]:
-    """{task: {strategy: {seeds, failed, mark: figures}}}; see `row`."""
+    """Return {task: {strategy: {seeds, failed, mark: figures}}}; see `row`."""
     return {
         task: {
             name: row([run for run in runs if (run["task"], run["strategy"]) == (task, name)])
@@ -25,11 +25,11 @@ def summary(runs: list[Run], names: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def row(runs: list[Run]) -> dict[str, Any]:
-    """Means over the runs of one strategy that did not fail, by mark.
+    """Return means over the runs of one strategy that did not fail, by mark.
 
-    Accuracy and hypervolume with their standard errors over seeds, None of a single one; the
-    median of milliseconds for a proposal. A mark that some runs lack, as they were made before it
-    was recorded, says how many had it.
+    Accuracy and hypervolume with their standard errors over seeds (None for one seed); the median
+    of the milliseconds of a proposal. If some runs lack a mark, because they were made before it
+    was recorded, the number of runs that have it is given.
     """
     done = [run for run in runs if "failed" not in run]
     table: dict[str, Any] = {"seeds": len(done), "failed": len(runs) - len(done)}
@@ -50,7 +50,7 @@ def row(runs: list[Run]) -> dict[str, Any]:
 
 
 def mean_and_error(values: list[float], digits: int) -> tuple[float, float | None]:
-    """Mean and standard error, rounded; the error of one value is None."""
+    """Return mean and standard error, rounded; the error of one value is None."""
     mean = round(float(np.mean(values)), digits)
     if len(values) < 2:
         return mean, None
@@ -58,10 +58,10 @@ def mean_and_error(values: list[float], digits: int) -> tuple[float, float | Non
 
 
 def markdown(table: dict[str, Any], task: str = "flops") -> str:
-    """The summary of one task as a table for people.
+    """Return the summary of one task as a Markdown table.
 
-    Accuracy with its standard error by mark (of the front: hypervolume), and milliseconds for a
-    proposal at the last mark.
+    Accuracy (for the task front: hypervolume) with its standard error by mark, and the milliseconds
+    of a proposal at the last mark.
     """
     marks = COLUMNS[task]
     what = ("hypervolume", 4) if task == "front" else ("accuracy", 2)
@@ -80,12 +80,12 @@ def markdown(table: dict[str, Any], task: str = "flops") -> str:
 
 
 def cell_text(cell: dict[str, Any], what: str, digits: int) -> str:
-    """66.26 ± .05, without an error where there is one seed."""
+    """Return a text such as 66.26 ± .05; without the error if there is one seed."""
     error = cell["standard_error" if what == "accuracy" else "hypervolume_error"]
     text = f"{cell[what]:.{digits}f}"
     return text if error is None else f"{text} ± {f'{error:.{digits}f}'.removeprefix('0')}"
 
 
 def milliseconds_text(value: float) -> str:
-    """Two digits: 0.47, 13, 3,500."""
+    """Return a time with two digits: 0.47, 13, 3,500."""
     return f"{value:.2g}" if value < 100 else f"{float(f'{value:.2g}'):,.0f}"

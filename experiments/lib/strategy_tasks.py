@@ -1,4 +1,4 @@
-"""What the strategies are compared on, for `experiments.compare_strategies`."""
+"""The tasks of `experiments.compare_strategies`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 
 BUDGETS = (50, 80, 100, 150, 300, 1000)
-MARKS = BUDGETS[:-1]  # of tasks that peers with a model share
+MARKS = BUDGETS[:-1]  # of the tasks that peers also run
 FRONT_MARKS = (50, 100, 300)
 NOISE = 0.2  # points; the 13 networks measured twice differ by 0.20 on average
 REFERENCE = (55.0, 400e6)  # accuracy and FLOPs a front must beat to add hypervolume
@@ -28,7 +28,7 @@ DEVICE = ("a100", "throughput")  # at least that of EfficientNet-B0
 
 
 class Oracle(Evaluator):
-    """The surrogate's mean, plus noise that depends on the network and the seed only."""
+    """The surrogate's mean plus noise that depends on the network and the seed only."""
 
     name = "oracle"
 
@@ -36,7 +36,7 @@ class Oracle(Evaluator):
         self.surrogate, self.seed = surrogate, seed
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Noisy accuracies of genotypes int8 [n, decisions]."""
+        """Return noisy accuracies of genotypes int8 [n, decisions]."""
         mean, _ = self.surrogate.predict(genotypes)
         noise = [
             np.random.default_rng([self.seed, int(key)]).normal() for key in space.keys(genotypes)
@@ -46,18 +46,18 @@ class Oracle(Evaluator):
 
 
 def oracle_digest() -> str:
-    """12 hex digits of the noise-free accuracies of 1,000 networks: equal oracles, equal runs."""
+    """Return 12 hex digits of the noise-free accuracies of 1,000 networks, which identify them."""
     return str(task_of("flops").settings()["oracle"])
 
 
 class Task(NamedTuple):
-    """One problem that all strategies get.
+    """A problem for all strategies.
 
     objective  with the limit; reference is the accuracy from which a front counts.
     marks      evaluations after which the state of a search is recorded.
-    front      whether the whole front is sought, else the best network within the limit.
-    make       the evaluator of a seed.
-    truth      noise-free accuracies [n] of genotypes int8 [n, decisions].
+    front      whether the whole front is searched, not the best network within the limit.
+    make       function from a seed to the evaluator.
+    truth      function from genotypes int8 [n, decisions] to noise-free accuracies [n].
     """
 
     space: SearchSpace
@@ -69,12 +69,12 @@ class Task(NamedTuple):
 
     @property
     def pool(self) -> np.ndarray | None:
-        """The only networks there are, int8 [m, decisions]; None: all of the space."""
+        """Networks that may be proposed, int8 [m, decisions]; None: all of the space."""
         evaluator = self.make(0)
         return evaluator.measured.genotypes if evaluator.measured is not None else None
 
     def settings(self) -> dict[str, Any]:
-        """What a run depends on, as plain data: equal settings, equal runs."""
+        """Return everything that determines a run, as plain data: equal settings, equal runs."""
         pool = self.pool
         rng = np.random.default_rng(0)
         probe = self.space.sample(1000, rng) if pool is None else pool
@@ -91,12 +91,12 @@ class Task(NamedTuple):
 
 
 def flops() -> Task:
-    """The surrogate within 400M FLOPs."""
+    """Return the task flops: the surrogate within 400M FLOPs."""
     return _surrogate(space("efficientnet"), Objective(REFERENCE[1], "feasible"), BUDGETS)
 
 
 def device() -> Task:
-    """The surrogate, at least as fast on an A100 as EfficientNet-B0."""
+    """Return the task device: the surrogate, at least as fast on an A100 as EfficientNet-B0."""
     plain = space("efficientnet")
     cost = DeviceCost(load_device(DEVICE[0]), DEVICE[1], plain)
     limit = float(cost(plain.encode(plain.references["EfficientNet-B0"])[None])[0])
@@ -105,20 +105,20 @@ def device() -> Task:
 
 
 def table() -> Task:
-    """Two thirds of the real trainings, within 400M FLOPs: these networks and no others.
+    """Return the task table: two thirds of the real trainings, within 400M FLOPs.
 
-    The third that is left out is for those who work on strategies (`development`).
+    No other networks may be proposed. The other third is for the development of strategies.
     """
     return _table(held_out=True)
 
 
 def development() -> Task:
-    """The other third of the trainings, to try strategies on."""
+    """Return the other third of the trainings, for the development of strategies."""
     return _table(held_out=False)
 
 
 def front() -> Task:
-    """The surrogate: the whole front of accuracy and FLOPs, within 400M."""
+    """Return the task front: the whole front of the surrogate's accuracy and FLOPs, within 400M."""
     plain = _surrogate(space("efficientnet"), Objective(REFERENCE[1], "feasible"), FRONT_MARKS)
     return plain._replace(front=True)
 
@@ -133,7 +133,7 @@ TASKS: dict[str, Callable[[], Task]] = {
 
 @functools.cache
 def task_of(name: str) -> Task:
-    """The task of that name, made once."""
+    """Return the task of that name, created once."""
     return TASKS[name]()
 
 
@@ -154,7 +154,7 @@ def _table(*, held_out: bool) -> Task:
     every = read_table(FILE, networks, column="val_top1")
     measured = every.measured
     assert measured is not None
-    # by the networks' keys, so that the order of the file does not matter
+    # divided by the networks' keys, so that the order of the file does not matter
     order = np.random.default_rng(0).permutation(np.argsort(networks.keys(measured.genotypes)))
     third = len(order) // 3
     rows = np.sort(order[third:] if held_out else order[:third])

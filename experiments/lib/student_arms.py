@@ -1,4 +1,4 @@
-"""The arms of `experiments.noisy_student_cifar10`: what they have in common, and how each runs."""
+"""The arms of `experiments.noisy_student_cifar10`: settings, recipes, and how an arm runs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from vbs.console import print_err
 
 ARMS = ("teacher", "longer", "student", "student-2")
 TEACHER_OF = {"student": "teacher", "student-2": "student"}
-SHARE = 0.1  # of the training images that keep their labels
+SHARE = 0.1  # share of the training images that keep their labels
 CONFIDENCE = 0.3
 
-# Dense 3x3 convolutions: on a CPU 2,350 images/s of training for each core, where an EfficientNet
-# of as many FLOPs, all depthwise, reaches 360.
+# Dense 3x3 convolutions train 2,350 images/s on each core; an EfficientNet of equal FLOPs with
+# depthwise convolutions trains 360.
 NETWORK = Architecture(
     stem=24,
     head=128,
@@ -52,7 +52,7 @@ NETWORK = Architecture(
 
 @dataclass(frozen=True)
 class Setup:
-    """What all arms have in common.
+    """Settings of all arms.
 
     epochs  of the teacher.
     ratio   pseudo-labelled images for each labelled one.
@@ -64,7 +64,7 @@ class Setup:
     device: str
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the outcomes but the seed, as plain data."""
+        """Return everything that determines the outcomes, except the seed, as plain data."""
         costs = cost(self.architecture)
         return {
             "data": "cifar10",
@@ -85,7 +85,7 @@ class Setup:
 
 
 def recipes(epochs: int, ratio: float, seed: int) -> dict[str, Recipe]:
-    """The recipe of every arm; an epoch is always one pass over the labelled images."""
+    """Return the recipe of every arm; an epoch is always one pass over the labelled images."""
     base = replace(
         preset("proxy"),
         name="noisy-student-cifar10",
@@ -114,7 +114,7 @@ def recipes(epochs: int, ratio: float, seed: int) -> dict[str, Recipe]:
         seed=seed,
     )
     passes = max(1, round(4 * epochs / (1 + ratio)))
-    # groups of eight: a draw for every single image would take as long as the training
+    # groups of eight, because a draw for every image would take as long as the training
     student = replace(
         base,
         epochs=passes,
@@ -131,7 +131,7 @@ def recipes(epochs: int, ratio: float, seed: int) -> dict[str, Recipe]:
 
 
 def split_labels(data: Data, seed: int) -> tuple[Data, Split, np.ndarray]:
-    """The labelled tenth as a data set, the other images without labels, and their true labels."""
+    """Return the labelled tenth as a data set, the other images unlabelled, and their labels."""
     targets = data.train.targets.numpy()
     rest, labelled = stratified(targets, SHARE, seed)
     truth = targets[rest]
@@ -144,7 +144,7 @@ def split_labels(data: Data, seed: int) -> tuple[Data, Split, np.ndarray]:
 
 
 class Lines(Report):
-    """A line on stderr for every few epochs."""
+    """Prints a line on stderr for every few epochs."""
 
     def __init__(self, name: str, epochs: int) -> None:
         self._name, self._epochs = name, epochs
@@ -158,7 +158,7 @@ class Lines(Report):
 
 
 def run_arm(arm: str, seed: int, place: Path, data: Data, setup: Setup) -> dict[str, Any]:
-    """Train and measure one arm in `place`/<arm>, after the arm that teaches it."""
+    """Train and score one arm in `place`/<arm>; the arm of its teacher has ended before."""
     few, pool, truth = split_labels(data, seed)
     recipe = recipes(setup.epochs, setup.ratio, seed)[arm]
     outcome: dict[str, Any] = {"arm": arm, "seed": seed}
@@ -188,17 +188,17 @@ def run_arm(arm: str, seed: int, place: Path, data: Data, setup: Setup) -> dict[
         "epochs": recipe.epochs,
         "train_loss": round(result.history[-1]["train_loss"], 4),
         "seconds_of_training": round(result.seconds, 1),
-        "seconds": round(time.monotonic() - started, 1),  # of the last start, if it was killed
+        "seconds": round(time.monotonic() - started, 1),  # since the last start
     }
 
 
 def _labels(folder: Path, teacher: Path, pool: Split, device: str) -> PseudoLabels:
-    """The pseudo-labels of an arm, from its folder or made now."""
+    """Return the pseudo-labels of an arm, from its folder or computed now."""
     path, known = folder / "pseudo_labels.safetensors", load_teacher(teacher)
     if path.exists():
         labels = read_labels(path)
         if labels.about["teacher"] != known.digest:
-            raise ValueError(f"{path}: of another teacher; remove {folder}/")
+            raise ValueError(f"{path} has labels of another teacher; remove {folder}/")
         return labels
     soft = teacher_probabilities(known, pool, device=device)
     labels = PseudoLabels(
@@ -212,7 +212,7 @@ def _labels(folder: Path, teacher: Path, pool: Split, device: str) -> PseudoLabe
 
 
 def _quality(labels: PseudoLabels, truth: np.ndarray) -> dict[str, Any]:
-    """How many pseudo-labels are kept, and how many percent are right; true labels are known."""
+    """Return how many pseudo-labels are used, and how many percent of them are right."""
     right = labels.probabilities.argmax(1).numpy() == truth
     kept = np.unique(labels.chosen.indices)
     return {

@@ -1,9 +1,9 @@
-"""The families of models tried as the ImageNet surrogate, each as a function of one signature.
+"""Families of models that were tried as ImageNet surrogate, all with the same signature:
 
     fit(space, genotypes, accuracy) -> predict;  predict(genotypes) -> (mean, std), percent
 
-The standard deviation is that of a new measurement. `shipped` is what the package carries; the
-others are there to compare with.
+The standard deviation is that of a new measurement. `shipped` is the model in the package; the
+others are for comparison.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from search_spaces.space import SearchSpace
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 Family = Callable[[SearchSpace, np.ndarray, np.ndarray], Predict]
-CEILING = 78.0  # percent; 72 to 84 cross-validate alike, higher ones are less sure of themselves
-GP_SUBSET = 1200  # networks that the hyperparameters of the Gaussian process are found on
+CEILING = 78.0  # percent; 72 to 84 cross-validate alike, higher ones give wider intervals
+GP_SUBSET = 1200  # networks on which the hyperparameters of the Gaussian process are fitted
 GP_STEPS = 100
 
 
 @functools.cache
 def basis_of(space: SearchSpace) -> SurrogateBasis:
-    """The features of that space."""
+    """Return the features of a space."""
     return SurrogateBasis(space)
 
 
 def evidence_model(labels: tuple[str, ...] | None, ceiling: float | None) -> Family:
-    """Bayesian regression on the feature groups `labels` (None: all), warped below `ceiling`."""
+    """Return Bayesian regression on feature groups `labels` (None: all), warped below `ceiling`."""
 
     def fit_family(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarray) -> Predict:
         basis = basis_of(space)
@@ -53,7 +53,7 @@ def evidence_model(labels: tuple[str, ...] | None, ceiling: float | None) -> Fam
 def unwarp(
     latent: np.ndarray, deviation: np.ndarray, ceiling: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Latent mean and deviation -> percent (first order); as they are without a ceiling."""
+    """Convert latent mean and deviation to percent (first order); unchanged without a ceiling."""
     if ceiling is None:
         return latent, deviation
     error = ceiling * np.exp(-latent / WARP_SCALE)
@@ -61,7 +61,7 @@ def unwarp(
 
 
 def gaussian_process(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarray) -> Predict:
-    """Exact GP on warped accuracy: linear + quadratic + squared-exponential kernel, grouped ARD.
+    """Fit an exact GP on warped accuracy: linear + quadratic + squared-exponential, grouped ARD.
 
     Hyperparameters by random hill climbing on the marginal likelihood of 1,200 networks.
     """
@@ -93,13 +93,16 @@ def gaussian_process(space: SearchSpace, genotypes: np.ndarray, accuracy: np.nda
 
 
 def _gp_inputs(basis: SurrogateBasis, genotypes: np.ndarray) -> np.ndarray:
-    """Logs of the totals (4 columns), then the single decisions."""
+    """Return the logs of the totals (4 columns), then the single decisions."""
     logs = (np.log(basis.totals(genotypes)) - basis.log_center) / basis.log_scale
     return np.concatenate([logs, basis.mains(genotypes)], axis=1)
 
 
 def _gp_kernel(left: np.ndarray, right: np.ndarray, hyper: np.ndarray) -> np.ndarray:
-    """hyper: logs of three kernels' weights of decisions, of the totals, amplitude, noise."""
+    """Return the kernel matrix.
+
+    hyper  logs of the weights of decisions and totals in three kernels, of amplitude and noise.
+    """
     decisions, totals = np.exp(hyper[:3]), np.exp(hyper[3:6])
     out = np.zeros((len(left), len(right)))
     for order, (decision, total) in enumerate(zip(decisions, totals, strict=True)):
@@ -123,7 +126,7 @@ def _gp_evidence(inputs: np.ndarray, latent: np.ndarray, hyper: np.ndarray) -> f
 
 
 def boosted_trees(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarray) -> Predict:
-    """LightGBM on decisions and log totals, one deviation for all; ImportError if not installed."""
+    """Fit LightGBM on decisions and log totals, one deviation for all; ImportError without it."""
     import lightgbm
 
     basis = basis_of(space)
@@ -174,6 +177,6 @@ ENSEMBLE = ("pairs and totals, warped", "Gaussian process", "boosted trees")
 def mixture(
     predictions: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the equal mixture of several predictions."""
+    """Return mean and deviation of the equal mixture of several predictions."""
     means, deviations = np.stack(predictions, axis=1)
     return means.mean(0), np.sqrt((deviations**2).mean(0) + means.var(0))

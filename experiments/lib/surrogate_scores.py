@@ -1,6 +1,6 @@
-"""How good is a surrogate? Grouped cross-validation, scores, slices and extrapolation; numpy only.
+"""Scores of surrogates: grouped cross-validation, coverage, slices and extrapolation; numpy only.
 
-Every score is a plain number, so that a results file can hold it.
+Every score is a plain number, so that a result file can hold it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Predicted(NamedTuple):
 
 
 def fold_of(genotypes: np.ndarray, seed: int, folds: int = FOLDS) -> np.ndarray:
-    """Shuffled fold index of every row, int [n]; repeats of one network share their fold."""
+    """Return the shuffled fold index of every row, int [n]; repeats of one network share a fold."""
     _, network = np.unique(genotypes, axis=0, return_inverse=True)
     network = network.reshape(-1)
     count = network.max() + 1
@@ -46,7 +46,7 @@ def fold_of(genotypes: np.ndarray, seed: int, folds: int = FOLDS) -> np.ndarray:
 def cross_validate(
     family: Family, space: SearchSpace, data: Measurements, seed: int
 ) -> tuple[Predicted, float]:
-    """Out-of-fold predictions of all rows, and seconds per fit."""
+    """Return out-of-fold predictions of all rows, and seconds per fit."""
     fold = fold_of(data.genotypes, seed)
     mean, std, seconds = np.empty(len(fold)), np.empty(len(fold)), 0.0
     for index in range(FOLDS):
@@ -59,13 +59,13 @@ def cross_validate(
 
 
 def extrapolate(family: Family, space: SearchSpace, data: Measurements) -> Predicted:
-    """Predictions for the networks above the limit by a model of those up to it."""
+    """Return predictions for the networks above the limit by a model fitted to those below."""
     low = data.accuracy <= EXTRAPOLATION_LIMIT
     return Predicted(*family(space, data.genotypes[low], data.accuracy[low])(data.genotypes[~low]))
 
 
 def scores(accuracy: np.ndarray, predicted: Predicted) -> dict[str, float]:
-    """Kendall's tau, errors in points (bias: predicted minus measured), coverage of intervals."""
+    """Return Kendall's tau, errors in points (bias: predicted minus measured), and coverage."""
     error = predicted.mean - accuracy
     return {
         "kendall_tau": round(kendall_tau(accuracy, predicted.mean), 4),
@@ -77,7 +77,7 @@ def scores(accuracy: np.ndarray, predicted: Predicted) -> dict[str, float]:
 
 
 def coverage(accuracy: np.ndarray, predicted: Predicted) -> dict[str, float]:
-    """Share of measurements inside the nominal 68% and 95% intervals."""
+    """Return the shares of measurements inside the nominal 68% and 95% intervals."""
     sigmas = np.abs(predicted.mean - accuracy) / predicted.std
     return {
         "coverage_68": round(float((sigmas <= NORMAL_68).mean()), 4),
@@ -86,7 +86,7 @@ def coverage(accuracy: np.ndarray, predicted: Predicted) -> dict[str, float]:
 
 
 def kendall_tau(left: np.ndarray, right: np.ndarray) -> float:
-    """Kendall's tau-b of two number lists [n]."""
+    """Return Kendall's tau-b of two lists of numbers [n]."""
     agree = ties_left = ties_right = 0
     for index in range(len(left) - 1):
         a = np.sign(left[index + 1 :] - left[index])
@@ -98,7 +98,7 @@ def kendall_tau(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def distances(genotypes: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Differing decisions to the nearest network of the other folds, int [n]."""
+    """Return the number of differing decisions to the nearest network of other folds, int [n]."""
     out = np.empty(len(genotypes), np.int64)
     for index, row in enumerate(genotypes):
         others = genotypes[fold != fold[index]]
@@ -107,7 +107,7 @@ def distances(genotypes: np.ndarray, fold: np.ndarray) -> np.ndarray:
 
 
 def slices(data: Measurements, predicted: Predicted, fold: np.ndarray) -> dict[str, list[dict]]:
-    """Coverage and bias by measured and predicted accuracy, stated deviation, and distance."""
+    """Return coverage and bias by measured and predicted accuracy, deviation, and distance."""
     away = np.clip(distances(data.genotypes, fold), 4, 9)
     parts = {
         "measured accuracy, fifths": _fifths(data.accuracy),

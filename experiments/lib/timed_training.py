@@ -1,4 +1,4 @@
-"""An evaluator that trains: accuracy on the minival after equal processor time for all networks."""
+"""An evaluator that trains all networks for equal processor time and scores them on the minival."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from train.loop import Report, train
 from train.recipe import Recipe, change, preset
 from vbs.failures import is_infrastructure, reason_of
 
-WARM = 5  # steps before the clock of a network's speed starts: the first ones allocate
-PROBE = 10  # steps that the speed is measured on
+WARM = 5  # steps before the speed is measured, because the first steps allocate memory
+PROBE = 10  # steps on which the speed is measured
 
 
 class TimedTraining(Evaluator):
-    """Trains each network for so many seconds of one processor, several networks side by side.
+    """Trains each network for some seconds of one processor, several networks side by side.
 
-    data       text that `train.data.load` takes.
-    seconds    of processor time, which other programs on the machine hardly change.
+    data       text for `train.data.load`.
+    seconds    of processor time, which depends little on other load.
     processes  networks at once.
     """
 
@@ -38,12 +38,12 @@ class TimedTraining(Evaluator):
 
     def __init__(self, data: str, *, seconds: float, processes: int) -> None:
         self.data, self.seconds = data, seconds
-        # not forked: torch's threads do not survive that
+        # not forked, because torch's threads do not survive a fork
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(processes, mp_context=context)
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Accuracies of genotypes int8 [n, decisions]; one that fails is a row with its reason."""
+        """Return accuracies of genotypes int8 [n, decisions]; failures have a reason."""
         texts = [space.decode(genotype).to_json() for genotype in genotypes]
         measure = functools.partial(timed_accuracy, data=self.data, seconds=self.seconds)
         found = list(self._pool.map(measure, texts))
@@ -57,12 +57,12 @@ class TimedTraining(Evaluator):
 
 
 def timed_accuracy(text: str, *, data: str, seconds: float) -> tuple[float, float, str]:
-    """(minival top-1, processor seconds used, reason of a failure) of an architecture's JSON."""
+    """Return (minival top-1, processor seconds, reason of a failure) for an architecture's JSON."""
     torch.set_num_threads(1)
     started = time.process_time()
     try:
         accuracy, failed = _trained(Architecture.from_dict(json.loads(text)), _data(data), seconds)
-    except Exception as error:  # one network that cannot be trained does not end a search
+    except Exception as error:  # a network that cannot be trained must not end the search
         if is_infrastructure(error):
             raise
         accuracy, failed = float("nan"), reason_of(error)
@@ -70,7 +70,7 @@ def timed_accuracy(text: str, *, data: str, seconds: float) -> tuple[float, floa
 
 
 def _trained(architecture: Architecture, images: Data, seconds: float) -> tuple[float, str]:
-    """Minival top-1 after as many images as the seconds allow, and why it failed, or ""."""
+    """Return the minival top-1 after the images that the seconds allow, and the failure or ""."""
     recipe = change(preset("proxy"), ["epochs=1", "warmup_epochs=0.1"])
     each, failed = _step_seconds(architecture, images, recipe)
     if failed:
@@ -86,7 +86,7 @@ def _trained(architecture: Architecture, images: Data, seconds: float) -> tuple[
 
 
 class _Clock(Report):
-    """Processor time after every step."""
+    """Records the processor time after every step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -96,7 +96,7 @@ class _Clock(Report):
 
 
 def _step_seconds(architecture: Architecture, images: Data, recipe: Recipe) -> tuple[float, str]:
-    """Processor seconds of a training step of a warm network, and why it failed, or ""."""
+    """Return processor seconds of a training step after a warm-up, and the failure or ""."""
     some = images.train.select(np.arange((WARM + PROBE) * recipe.batch) % len(images.train))
     clock, probe = _Clock(), replace(images, train=some, minival=None)
     short = train(architecture, probe, recipe, execution=Execution(device="cpu"), report=clock)

@@ -1,4 +1,4 @@
-"""timm's way to load and score images: torchvision's transforms one by one, in a DataLoader."""
+"""Images loaded and scored as in timm: torchvision's transforms image by image in a DataLoader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vbs.sockets import short_folder_for_sockets
 
 
 class PerImage(Dataset):
-    """Images of a split one by one through a transform, as a folder of pictures would give them."""
+    """Images of a split, one at a time through a transform, as from a folder of image files."""
 
     def __init__(self, split: Split, transform: transforms.Compose) -> None:
         self.images = [split.picture(index) for index in range(len(split))]
@@ -30,7 +30,10 @@ class PerImage(Dataset):
 
 
 def per_image(split: Split, recipe: Recipe, side: int, *, training: bool) -> PerImage:
-    """Reflected padding by an eighth and a crop, flip, normalised; only the last to evaluate."""
+    """Return images with reflected padding by an eighth, crop, flip and normalisation.
+
+    Without training: only the normalisation.
+    """
     steps: list[Any] = [transforms.ToPILImage()]
     if training:
         steps += [
@@ -44,7 +47,7 @@ def per_image(split: Split, recipe: Recipe, side: int, *, training: bool) -> Per
 def training_loader(
     images: PerImage, batch: int, *, seed: int, workers: int = 0, steps: int = 0
 ) -> DataLoader:
-    """Shuffled whole batches; `steps` of them an epoch, or as many as there are images for."""
+    """Return shuffled whole batches; `steps` of them an epoch (0: all images once)."""
     if workers:
         short_folder_for_sockets()
     generator = torch.Generator().manual_seed(seed)
@@ -63,7 +66,7 @@ def training_loader(
 
 
 def timm_accuracy(network: nn.Module, images: PerImage, device: torch.device) -> float:
-    """Top-1 in percent by timm's `accuracy`, averaged over the images."""
+    """Return top-1 in percent by timm's `accuracy`, averaged over the images."""
     from timm.utils import AverageMeter, accuracy
 
     network.eval()

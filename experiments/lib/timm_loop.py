@@ -1,6 +1,6 @@
-"""timm's way to train.
+"""The training loop of timm.
 
-timm's wheel has no training loop; the step here is the sequence of `train_one_epoch` in its
+timm's wheel has no training loop; the step here is the sequence of `train_one_epoch` in timm's
 train.py (1.0): autocast around forward and loss, backward, optimizer step, zero_grad, moving
 average.
 """
@@ -18,7 +18,7 @@ from train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Setting:
-    """One way for a side to train; `side` is "ours" or "timm"."""
+    """A setting in which a side trains; `side` is "ours" or "timm"."""
 
     side: str
     channels_last: bool = True
@@ -28,7 +28,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """In words, for tables."""
+        """The setting in words, for tables."""
         words = ["channels_last" if self.channels_last else "default", self.precision]
         words += ["foreach"] * self.foreach + ["compile"] * self.compile
         return " ".join(words)
@@ -39,7 +39,7 @@ TIMM = Setting("timm")
 
 @dataclass
 class TimmLoop:
-    """A network in training as timm's train.py has it; `forward` calls it, perhaps compiled."""
+    """A network in training as in timm's train.py; `forward` calls it, perhaps compiled."""
 
     network: nn.Module
     forward: Any
@@ -51,7 +51,7 @@ class TimmLoop:
     updates: int = 0
 
     def step(self, images: Tensor, targets: Tensor) -> Tensor:
-        """One step of `train_one_epoch`; the loss."""
+        """Take one step of `train_one_epoch`; return the loss."""
         if self.setting.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         precision = getattr(torch, self.setting.precision)
@@ -73,7 +73,7 @@ def timm_loop(
     device: torch.device,
     setting: Setting = TIMM,
 ) -> TimmLoop:
-    """timm's optimizer, loss and moving average for the numbers of our recipe (rmsprop or sgd)."""
+    """Return timm's optimizer, loss and moving average for a recipe (rmsprop or sgd)."""
     from timm.loss import LabelSmoothingCrossEntropy
     from timm.optim import create_optimizer_v2
     from timm.utils import ModelEmaV3
@@ -81,9 +81,9 @@ def timm_loop(
     network = network.to(device)
     if setting.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    names = {"rmsprop": "rmsproptf", "sgd": "sgd"}  # timm's sgd is Nesterov's
+    names = {"rmsprop": "rmsproptf", "sgd": "sgd"}  # timm's sgd uses Nesterov momentum
     if recipe.optimizer not in names:
-        raise ValueError(f"optimizer: {recipe.optimizer!r} is not compared; use rmsprop or sgd")
+        raise ValueError(f"optimizer: {recipe.optimizer!r} is not allowed; use rmsprop or sgd")
     extra = {"alpha": recipe.rms_decay, "eps": recipe.eps} if recipe.optimizer == "rmsprop" else {}
     optimizer = create_optimizer_v2(
         network,

@@ -1,4 +1,4 @@
-"""timm's networks of our architectures, and whether both are the same network."""
+"""timm's networks for architectures of this project, and a check that both are equal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from train.export.block_strings import timm_description, timm_network
 
 
 def proxy_network(path: str | None, classes: int) -> Architecture:
-    """The architecture of a JSON file, or the searched proxy; with so many classes.
+    """Return the architecture of a JSON file, or the proxy network, with that number of classes.
 
-    Raises ValueError where the file is no architecture, or timm's builder cannot express it.
+    Raises ValueError if the file has no architecture or timm's builder cannot express it.
     """
     if path is None:
         return dataclasses.replace(searched_network(), classes=classes)
@@ -33,7 +33,7 @@ def proxy_network(path: str | None, classes: int) -> Architecture:
 def timm_twin(
     architecture: Architecture, *, name: str = "", dropout: float = 0.0, drop_path: float = 0.0
 ) -> nn.Module:
-    """timm's network of the architecture: by create_model if it has a name there, else rebuilt."""
+    """Return timm's network of an architecture, by create_model if timm has a name for it."""
     if name:
         import timm
 
@@ -46,10 +46,10 @@ def timm_twin(
 
 
 def check_twins(architecture: Architecture, *, name: str = "", side: int = 0) -> dict[str, Any]:
-    """Parameters of both networks and the largest difference of their logits with equal weights.
+    """Return parameters of both networks and the largest difference of logits with equal weights.
 
-    In training mode, where batch norms use the batch, and then in evaluation mode. ValueError
-    where the two are not the same network.
+    Compared in training mode, where batch norms use the batch, and in evaluation mode. Raises
+    ValueError if the two are not the same network.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(0)

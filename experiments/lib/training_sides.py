@@ -1,4 +1,4 @@
-"""Our trainer and timm's on the same network and images, ready to be timed."""
+"""Two trainers of one network, ours and timm's, ready to be timed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained: a network at a size of images and batch, and `steps` in a round."""
+    """A network to train at a size of images and batch, with `steps` in each round."""
 
     name: str
     architecture: Architecture
@@ -46,7 +46,7 @@ class Case:
     workers: int = 0
 
     def recipe(self, setting: Setting) -> Recipe:
-        """EfficientNet's, at this size, with the crop of small images on both sides."""
+        """Return EfficientNet's recipe at this size, with the crop for small images."""
         return dataclasses.replace(
             efficientnet(),
             batch=self.batch,
@@ -58,7 +58,7 @@ class Case:
         )
 
     def data(self) -> Data:
-        """Random uint8 images and classes in memory, eight batches of them at most 1,024 images."""
+        """Return random uint8 images and classes in memory: eight batches, at most 1,024 images."""
         count, side = max(self.batch, min(8 * self.batch, 1024)), self.architecture.resolution
         generator = torch.Generator().manual_seed(0)
         shape = (count, self.architecture.in_channels, side, side)
@@ -72,9 +72,9 @@ class Case:
 class Side:
     """One side in one setting, ready to train.
 
-    step   one optimizer step on the next of some batches.
-    fresh  an iterator of so many augmented batches, as the side's own data loading gives them.
-    parts  seconds by part since `watch` was called.
+    step   function that takes one optimizer step on the next batch of an iterator.
+    fresh  function that returns an iterator of some augmented batches, by the side's own loading.
+    parts  seconds of each part since `watch` was called.
     """
 
     step: Callable[[Batches], Tensor]
@@ -133,7 +133,7 @@ class Side:
         loaders: dict[int, DataLoader] = {}
 
         def fresh(steps: int) -> Batches:
-            if steps not in loaders:  # with its workers, for all epochs
+            if steps not in loaders:  # a loader keeps its workers for all epochs
                 loaders[steps] = training_loader(
                     images, recipe.batch, seed=steps, workers=case.workers, steps=steps
                 )
@@ -144,26 +144,26 @@ class Side:
         self.optimizer, self.average = loop.optimizer, loop.average
 
     def ready(self) -> Batches:
-        """Two batches for ever, in the memory format of the network."""
+        """Yield two batches forever, in the memory format of the network."""
         kind = torch.channels_last if self.setting.channels_last else torch.contiguous_format
         some = [(x.contiguous(memory_format=kind), y) for x, y in self.fresh(2)]
         return itertools.cycle(some)
 
     def seconds(self, batches: Batches, steps: int) -> float:
-        """Time of so many steps, all the device's work included."""
+        """Return the time of some steps, including all work of the device."""
         start = self.now()
         for _ in range(steps):
             self.step(batches)
         return self.now() - start
 
     def now(self) -> float:
-        """Seconds, once the device has finished."""
+        """Return the time in seconds after the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def watch(self) -> None:
-        """From now on measure the parts of each step."""
+        """Start to measure the parts of each step."""
         self._forward = lambda call: self._timed("forward", call)
         for name in ("step", "zero_grad"):
             setattr(self.optimizer, name, self._timed("optimizer", getattr(self.optimizer, name)))
@@ -180,12 +180,12 @@ class Side:
         return timed
 
     def breakdown(self, steps: int) -> dict[str, float]:
-        """Milliseconds a step by part, data first."""
+        """Return the milliseconds of each part of a step, data first."""
         self.watch()
         batches, total = self.fresh(steps + 1), 0.0
         take = self._timed("data", lambda: next(batches))
         for index in range(steps + 1):
-            if index == 1:  # the first one opens the loader
+            if index == 1:  # the first step starts the loader
                 self.parts, total = dict.fromkeys(PARTS, 0.0), 0.0
             start = self.now()
             self.step(iter([take()]))

@@ -13,6 +13,7 @@ if __name__ == "__main__":  # before the imports below, which take a while
 import json
 from typing import Any
 
+from experiments.lib.arguments import experiment_arguments
 from experiments.lib.arms import top1_with_error
 from experiments.lib.common import RESULTS
 from vbs.console import print_out
@@ -22,20 +23,20 @@ CIFAR10, SIGNS = 10_000, 417  # test images
 
 
 def markdown() -> str:
-    """A row for each result."""
+    """Return the table, one row for each result."""
     rows = [*_bench(), *_learning(), *_proxy(), *_data()]
     rows += [*_finetuning(), *_progressive(), *_noisy()]
     return table_of(rows)
 
 
 def table_of(rows: Rows) -> str:
-    """Rows of (what was measured, result, experiment) as a table."""
+    """Format rows of (what was measured, result, experiment) as a table."""
     lines = ["| measured | result | command: `python -m experiments.` |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {found} | `{name}` |" for what, found, name in rows)])
 
 
 def read(name: str) -> dict[str, Any]:
-    """The result file of an experiment."""
+    """Return the result file of an experiment."""
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
@@ -133,4 +134,5 @@ def _data() -> Rows:
 
 def main() -> None:
     """Print the table."""
+    experiment_arguments(__doc__).parse_args()
     print_out(*markdown().splitlines())

@@ -1,1 +1,1 @@
-"""The optimisers that `experiments.compare_strategies` compares with: a worker, and versions."""
+"""Optimisers of other packages for `experiments.compare_strategies`: a worker, pinned versions."""

@@ -1,9 +1,9 @@
-"""An optimiser of another package in its own environment, driven by JSON lines.
+"""Worker that runs an optimiser of another package in its own environment, driven by JSON lines.
 
     python worker.py PEER
 
-Nothing of the driving project is imported, as it is not installed here. The first line on stdin
-describes the search; every further line is a request:
+It imports nothing of this project, which is not installed in that environment. The first line on
+stdin describes the search; every further line is a request:
 
     {"decisions": [{"name": "block0_e", "options": 3, "ordered": true}, ...], "seed": 0,
      "start": 12, "objectives": ["reward"], "reference": [55.0, 1.0], "folder": "/tmp/..."}
@@ -15,12 +15,12 @@ objectives  ["reward"], to be maximised, or ["accuracy", "cost"]: the accuracy t
             the cost, as a share of its limit, to be minimised.
 reference   accuracy and share of the limit that a front must beat.
 folder      for the peer's own files.
-values      of the objectives; null where the evaluation failed.
+values      of the objectives; null if the evaluation failed.
 excess      the cost as a share of its limit, minus 1: above 0 the limit is exceeded, and `values`
-            are what the driver counts such a network with.
+            are the substitutes that the driver counts for such a network.
 
-The choices that are told may differ from those that were asked for last. An exception ends the
-process with its text on stderr.
+The choices in a "tell" may differ from those of the last answer. An exception ends the process
+with its text on stderr.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Values = list[float] | None
 
 
 class Smac:
-    """SMAC3: a random forest with expected improvement, learned again after every value."""
+    """SMAC3: a random forest with expected improvement, fitted again after every value."""
 
     def __init__(self, search: dict[str, Any]) -> None:
         import ConfigSpace
@@ -82,7 +82,7 @@ class Smac:
             config = Configuration(self.space, values=dict(zip(self.names, choices, strict=True)))
             info = TrialInfo(config, seed=0)
         if values is None:
-            # as the worst: the forest takes no infinity
+            # counts as the worst value, because the forest does not accept infinity
             cost = max(self.costs, default=0.0)
             value = TrialValue(cost=cost, status=StatusType.CRASHED)
         else:
@@ -92,11 +92,11 @@ class Smac:
 
 
 class Hebo:
-    """HEBO: a warped Gaussian process and an ensemble of acquisitions.
+    """HEBO: a warped Gaussian process and an ensemble of acquisition functions.
 
-    It begins with its own number of random networks, one more than there are decisions: with few
-    values the noise of its optimiser makes the fit fail, and it then proposes at random, which it
-    prints ("jitter is too large") and does not raise.
+    It starts with its own number of random networks, one more than there are decisions: with fewer
+    values the noise of its optimiser makes the fit fail. It then proposes at random, and prints
+    "jitter is too large" without raising an error.
     """
 
     def __init__(self, search: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class Hebo:
 
 
 class Ax:
-    """Ax: BoTorch's Gaussian processes, with its default acquisition.
+    """Ax: BoTorch's Gaussian processes, with the default acquisition function.
 
     The limit is an outcome constraint on `excess`; a network that exceeds it has no other value.
     """
@@ -225,7 +225,7 @@ class Neps:
         self.open: Any = None
 
     def ask(self) -> Choices:
-        if self.open is not None:  # it would count as being evaluated for ever
+        if self.open is not None:  # otherwise it would count as pending forever
             del self.neps.trials[self.open.metadata.id]
         self.open = self.neps.ask()
         return [int(self.open.config[name]) for name in self.names]
@@ -349,12 +349,12 @@ PEERS = {
 
 
 def seed_all(seed: int) -> None:
-    """Python's and, where installed, numpy's and torch's generators; one thread for torch."""
+    """Seed Python, and numpy and torch if they are installed; limit torch to one thread."""
     random.seed(seed)
     try:
         import numpy
 
-        numpy.random.seed(seed)  # noqa: NPY002 - it is what the peers draw from
+        numpy.random.seed(seed)  # noqa: NPY002 - the peers use this generator
         import torch
 
         torch.manual_seed(seed)
@@ -366,7 +366,7 @@ def seed_all(seed: int) -> None:
 def main() -> None:
     """Answer requests until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what packages print is no answer
+    os.dup2(2, 1)  # output of packages must not mix with the answers
     search = json.loads(sys.stdin.readline())
     seed_all(search["seed"])
     peer = PEERS[sys.argv[1]](search)

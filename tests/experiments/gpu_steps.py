@@ -1,4 +1,4 @@
-"""Steps of a check that need no torch, for test_gpu_check."""
+"""Test helper: steps of a check that need no torch, for test_gpu_check."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def crashes(here: Conditions, keep: Keep) -> Finding:
 
 
 def hangs(here: Conditions, keep: Keep) -> Finding:
-    """Ignores SIGTERM, and has a child of its own, whose number is in $STEP_CHILD."""
+    """Ignore SIGTERM, and start a child process; its number is written to $STEP_CHILD."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(os.environ["STEP_CHILD"]).write_text(str(child.pid))
     keep(finding("0.95 x so far", goal="1.00", passed=False))
@@ -44,14 +44,14 @@ def hangs(here: Conditions, keep: Keep) -> Finding:
 
 
 def slow(here: Conditions, keep: Keep) -> Finding:
-    """Has an answer, and looks for more."""
+    """Keep a valid finding, then continue for longer than the limit."""
     keep(finding("1.05 x without compiling", goal="1.00", passed=True, enough=True))
     time.sleep(600)
     return finding("")
 
 
 def counted(here: Conditions, keep: Keep) -> Finding:
-    """Notes that it ran, in $STEP_RUNS."""
+    """Count the runs in the file $STEP_RUNS."""
     runs = Path(os.environ["STEP_RUNS"])
     runs.write_text((runs.read_text() if runs.exists() else "") + "x")
     return finding(f"ran {len(runs.read_text())} times", goal="", passed=None)

@@ -1,4 +1,4 @@
-"""Arms of experiments, where Ray is not installed."""
+"""Arms of experiments run without Ray."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vbs.failures import Failure
 
 
 def noted(folder: Path, task: tuple[str, int]) -> None:
-    """Write which process has run a task."""
+    """Write the number of the process that runs a task."""
     if task[0] == "broken":
         raise ValueError("no such network")
     (folder / f"{task[0]}-{task[1]}").write_text(str(os.getpid()))

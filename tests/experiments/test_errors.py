@@ -1,4 +1,4 @@
-"""What experiments and the page of a baseline say of an accuracy holds the error of its images."""
+"""Accuracies in experiments and on the page of a baseline include the error of their images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.nas.toys import small
 
 
 def test_one_seed_has_no_deviation() -> None:
-    assert mean_and_sd([47.22]) == {"mean": 47.22, "sd": None, "seeds": 1}  # once 0.0
+    assert mean_and_sd([47.22]) == {"mean": 47.22, "sd": None, "seeds": 1}  # was once 0.0
     assert mean_and_sd([47.0, 49.0])["sd"] == pytest.approx(1.414)
 
 
@@ -52,9 +52,9 @@ def test_the_winner_says_how_sure_it_is(finalists: Path) -> None:
     assert best["test_std"] == pytest.approx(3.7, abs=0.05)
     assert best["certainty"].startswith("the best is within noise of 1 other: 1.39 ± ")
     path = finalists / FINALISTS / "run.json"
-    path.write_text(json.dumps({"settings": json.loads(path.read_text())["plan"]}))  # of 0.1
+    path.write_text(json.dumps({"settings": json.loads(path.read_text())["plan"]}))  # version 0.1
     assert winner(finalists) == best
-    path.unlink()  # as an earlier version left it
+    path.unlink()  # as in an earlier version
     assert winner(finalists)["accuracy_std"] is None
 
 

@@ -1,4 +1,4 @@
-"""Networks of other tools are fine-tuned as ours are."""
+"""Networks of other tools are fine-tuned with the same recipe as ours."""
 
 from __future__ import annotations
 

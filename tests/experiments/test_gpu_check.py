@@ -1,4 +1,4 @@
-"""The check of a GPU: how its steps are run, limited, recorded and resumed; all of them, dry."""
+"""The check of a GPU: steps are run, limited, recorded and resumed; all of them in a dry run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.commands import ROOT
 from vbs.failures import Failure
 
 CHECK = Check(device="cuda", dry=False, data=None, minutes=5.0)
-# what is not on machines that lend a GPU
+# packages that rented machines with a GPU lack
 BLOCKED = ("ray", "optuna", "sqlalchemy", "fvcore", "tensorboardX")
 BLOCKING = f"""
 import sys
@@ -49,7 +49,7 @@ def record(folder: Path, *names: str, **settings: Any) -> Record:
 
 
 def ran(folder: Path, *steps: Step, check: Check = CHECK) -> dict[str, dict[str, Any]]:
-    """The rows of a check of these steps, by name."""
+    """Run a check of some steps; return its rows by name."""
     known = record(folder, *(each.name for each in steps))
     run_steps(check, steps, known, lambda row: None)
     content = json.loads((folder / "result.json").read_text())
@@ -68,7 +68,7 @@ def test_outcomes_are_told_apart_and_a_crash_stops_nothing(tmp_path: Path) -> No
         "measured": "measured",
     }
     assert rows["mistaken"]["reason"] == "data: no such images"
-    assert rows["crashes"]["figure"] == "half of it"  # what it had kept
+    assert rows["crashes"]["figure"] == "half of it"  # its last finding
     assert rows["crashes"]["reason"]
     assert rows["bad"]["reason"] == ""
     assert rows["good"]["finding"]["worst"] is None  # JSON has no NaN
@@ -85,7 +85,7 @@ def test_a_step_over_its_limit_is_ended_with_all_it_started(
     assert rows["hangs"]["status"] == "failed"
     assert rows["hangs"]["reason"] == "stopped after 20 seconds"
     assert rows["hangs"]["figure"] == "0.95 x so far"
-    assert rows["slow"]["status"] == "passed"  # it had an answer
+    assert rows["slow"]["status"] == "passed"  # it had a valid answer
     assert rows["slow"]["reason"] == "stopped after 20 seconds"
     assert rows["good"]["status"] == "passed"
     child = Path("/proc", (tmp_path / "child").read_text(), "stat")
@@ -135,7 +135,7 @@ def test_a_check_that_was_stopped_continues(
 
     resumed = record(tmp_path, *names, device="a")
     resumed.take_up()
-    assert list(resumed.rows) == ["counted"]  # what failed by itself is tried again
+    assert list(resumed.rows) == ["counted"]  # steps that failed by themselves are repeated
     run_steps(CHECK, steps, resumed, lambda row: None)
     assert resumed.rows["counted"]["figure"] == "ran 1 times"
 
@@ -144,7 +144,7 @@ def test_a_check_that_was_stopped_continues(
     assert not other.rows
     again = record(tmp_path, *names, device="a")
     again.take_up()
-    assert not again.rows  # all have ended: a new check
+    assert not again.rows  # all have ended, so a new check starts
     again.take_up(["counted"])
     assert list(again.rows) == ["good"]
 

@@ -1,4 +1,4 @@
-"""Peers in processes of their own: the protocol, what they are told, and how they fail."""
+"""Peers in their own processes: the protocol, the results that they receive, and their failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LIMIT = Objective(350e6, "feasible")
 
 
 def fake(folder: Path, asked: str = "", **options: Any) -> PeerProcess:
-    """A peer that draws at random, and does `asked` before each answer."""
+    """Return a peer that proposes at random and runs the code `asked` before each answer."""
     worker = folder / "fake.py"
     log = folder / "log.jsonl"
     worker.write_text(FAKE.replace("LOG", repr(str(log))).replace("ASKED", asked or "pass"))
@@ -55,7 +55,7 @@ def searched(peer: PeerProcess, budget: int) -> History:
 def test_a_peer_is_told_everything_that_was_evaluated(tmp_path: Path) -> None:
     with fake(tmp_path) as peer:
         history = searched(peer, 20)
-        peer.ask()  # so that everything before has been read
+        peer.ask()  # so that the peer has read everything before
     first, *lines = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
     assert first["objectives"] == ["reward"]
     assert [each["name"] for each in first["decisions"]] == list(history.space.choices)
@@ -88,9 +88,9 @@ def test_networks_over_the_limit_cost_no_evaluation_and_count_with_the_lowest_re
     ("asked", "said"),
     [
         ("if asked > 5: sys.exit('out of memory')", "exit status 1: out of memory"),
-        ("if asked > 5: print('hello', flush=True)", "answered hello, which is no network"),
-        ("if asked > 5: choices = choices[1:]", "which is no network"),
-        ("if asked > 5: choices[0] = 9", "which is no network"),
+        ("if asked > 5: print('hello', flush=True)", "answered hello, which is not a network"),
+        ("if asked > 5: choices = choices[1:]", "which is not a network"),
+        ("if asked > 5: choices[0] = 9", "which is not a network"),
         ("if asked > 5: time.sleep(60)", "no answer within 0.5 s"),
     ],
 )

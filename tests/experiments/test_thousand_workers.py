@@ -1,4 +1,4 @@
-"""What `experiments.thousand_workers` simulates."""
+"""The simulation of `experiments.thousand_workers`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The rules of the house, and figures about it."""
+"""Tests of the structure of the source, and counts about it."""

@@ -1,6 +1,6 @@
-"""Print figures about the source: `python -m tests.house.figures [--verbose] [CHECKOUT]`.
+"""Counts about the source: `python -m tests.house.figures [--verbose] [CHECKOUT]` prints them.
 
---verbose   also print where each figure comes from.
+--verbose   also print the places of each count.
 CHECKOUT    folder of another checkout to measure; this one by default.
 """
 
@@ -20,7 +20,7 @@ MOST_PARAMETERS = 6
 
 @dataclass(frozen=True)
 class Figure:
-    """A count, and the places that make it up, as lines."""
+    """A count, and the places that it counts, as lines."""
 
     name: str
     count: int
@@ -28,7 +28,7 @@ class Figure:
 
 
 def figures(tree: Tree) -> list[Figure]:
-    """The figures of a checkout, in the order in which they are printed."""
+    """Return the counts of a checkout, in the order in which they are printed."""
     light, heavy = [], []
     for place, reached in _imports_in_functions(tree):
         (heavy if reached else light).append(f"{place} ({', '.join(sorted(reached))})")
@@ -73,7 +73,7 @@ def _imported_scripts(tree: Tree) -> Iterator[str]:
 
 
 def _places(tree: Tree) -> Iterator[tuple[str, str, ast.Module]]:
-    """Module, file and syntax tree."""
+    """Yield module, file and syntax tree."""
     for module, path in tree.modules.items():
         yield module, str(path.relative_to(tree.root)), parsed(path)
 
@@ -90,7 +90,7 @@ def _settings_reads(tree: Tree) -> Iterator[str]:
 
 
 def _argparse_files(tree: Tree) -> Iterator[str]:
-    """Files that import it, be it for type checkers."""
+    """Yield files that import argparse, including imports for type checkers."""
     for _, file, source in _places(tree):
         for node in ast.walk(source):
             if isinstance(node, ast.Import) and any(one.name == "argparse" for one in node.names):
@@ -99,7 +99,7 @@ def _argparse_files(tree: Tree) -> Iterator[str]:
 
 
 def _imports_in_functions(tree: Tree) -> Iterator[tuple[str, set[str]]]:
-    """Statements by file and line, and the heavy packages that they reach."""
+    """Yield statements with file and line, and the heavy packages that they import."""
     for module, file, source in _places(tree):
         by_line: dict[int, set[str]] = {}
         for each in tree.imports[module]:
@@ -119,7 +119,7 @@ def _skips(tree: Tree, folders: tuple[str, ...]) -> Iterator[str]:
 
 
 def _long_signatures(tree: Tree) -> Iterator[str]:
-    """self and cls are no parameters."""
+    """Yield functions with too many parameters; self and cls do not count."""
     for _, file, source in _places(tree):
         for node in ast.walk(source):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

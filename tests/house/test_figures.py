@@ -1,4 +1,4 @@
-"""The figures are counted as they are defined."""
+"""Counts about the source follow their definitions."""
 
 from __future__ import annotations
 

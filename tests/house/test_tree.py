@@ -1,4 +1,4 @@
-"""The rules of the house: imports without circles, lazy package files, sizes, one place each."""
+"""Structure of the source: no import cycles, lazy package files, sizes, shared helpers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_nobody_imports_a_main_module() -> None:
 
 
 def checkout(folder: Path, **files: str) -> Tree:
-    """A tree of modules of train by their source."""
+    """Return a tree with modules of `train`, given by their source."""
     for name, text in {"__init__": "", **files}.items():
         path = folder / "train" / f"{name.replace('__of__', '/')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def test_package_files_hold_a_docstring_and_lazy_names(path: Path) -> None:
 
 @BY_NAME
 def test_files_and_functions_stay_readable(path: Path) -> None:
-    """In statements: the formatter decides how many lines they take."""
+    """Functions are counted in statements, because the formatter decides on lines."""
     tree = ast.parse(path.read_text())
     assert statements(tree) <= 285
     for node in ast.walk(tree):
@@ -131,7 +131,7 @@ def statements(node: ast.AST) -> int:
 @BY_NAME
 def test_processors_are_those_available(path: Path) -> None:
     """os.cpu_count() ignores the affinity and the quota of a container."""
-    named = {"vbs/processes.py", "vbs/folder.py"}  # which counts them, and which names the machine
+    named = {"vbs/processes.py", "vbs/folder.py"}  # count processors, and describe the machine
     if str(path.relative_to(ROOT)) not in named:
         assert "cpu_count" not in path.read_text(), f"{path}: use vbs.processes.available_cpus"
 
@@ -152,7 +152,7 @@ def test_lines_tables_and_figures_are_made_in_one_place(path: Path) -> None:
     own = str(path.relative_to(ROOT))
     if own in ("vbs/console.py", "vbs/tables.py", "vbs/figure.py"):
         return
-    if own == "nas/devices/kit/measure.py":  # a program that runs without this project
+    if own == "nas/devices/kit/measure.py":  # this program runs without the project
         return
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
@@ -167,3 +167,12 @@ def test_lines_tables_and_figures_are_made_in_one_place(path: Path) -> None:
     modules = set(imported(tree))
     assert not modules & {"matplotlib.figure", "matplotlib.pyplot"}, f"{own}: use vbs.figure"
     assert "shlex" not in modules or own == "vbs/text.py", f"{own}: use vbs.text.shell_word"
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in FILES if 'run_experiment("' in each.read_text()], ids=lambda p: p.stem
+)
+def test_experiments_read_their_command_line(path: Path) -> None:
+    """One that ignores it starts on --help, and overwrites its results."""
+    text = path.read_text()
+    assert "parse_args(" in text, f"{path}: call experiment_arguments(__doc__).parse_args()"

@@ -1,4 +1,4 @@
-"""The modules of the project and their imports, read from the source without importing anything."""
+"""Modules of the project and their imports, read from the source without importing them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# each package imports only itself and what stands left of it
+# each package imports only itself and packages to its left
 CHAIN = ("vbs", "search_spaces", "train", "nas", "scaling", "experiments")
-# third-party packages that take long to import, with milliseconds of processor time measured here;
-# rich, PIL and yaml, with 9 to 28, are not among them
+# third-party packages that take long to import, with their milliseconds of processor time;
+# rich, PIL and yaml take 9 to 28 and are not included
 HEAVY = (
     "torch",  # 1018
     "ray",  # 229
@@ -34,8 +34,8 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 class Import:
     """An import of a module of the project, or of a third-party module.
 
-    module       full name of the module; of a name of a lazy package the module that defines it.
-    line         of the statement.
+    module       full name of the module; for a name of a lazy package the module that defines it.
+    line         line of the statement.
     in_function  whether the statement runs when a function is called.
     """
 
@@ -45,11 +45,11 @@ class Import:
 
 
 class Tree:
-    """The modules of a checkout by name, and what they import.
+    """The modules of a checkout by name, and their imports.
 
     root   folder of the checkout.
     types  whether imports under TYPE_CHECKING count, which never run. Imports inside functions
-           always do.
+           always count.
     """
 
     def __init__(self, root: Path = ROOT, *, types: bool = False) -> None:
@@ -68,19 +68,19 @@ class Tree:
 
     @cached_property
     def imports(self) -> dict[str, list[Import]]:
-        """Of each module, the imports of modules of the project and of others."""
+        """Imports of each module, of project modules and others."""
         return {name: list(self._imports(path)) for name, path in self.modules.items()}
 
     @cached_property
     def edges(self) -> dict[str, set[str]]:
-        """Of each module, the modules of the project that it imports."""
+        """Project modules that each module imports."""
         return {
             name: {each.module for each in imports if each.module in self.modules}
             for name, imports in self.imports.items()
         }
 
     def circles(self) -> list[list[str]]:
-        """Sorted groups of modules that import each other, directly or by way of others."""
+        """Return sorted groups of modules that import each other, directly or indirectly."""
         reached = {name: _reached(self.edges, name) for name in self.edges}
         groups = {
             tuple(sorted(other for other in reached[name] if name in reached[other]))
@@ -90,7 +90,7 @@ class Tree:
         return sorted(list(group) for group in groups if len(group) > 1)
 
     def heavy(self, name: str) -> set[str]:
-        """The heavy third-party packages that are imported when a module is."""
+        """Return the heavy third-party packages that importing a module imports."""
         at_once = {
             module: {each.module for each in imports if not each.in_function}
             for module, imports in self.imports.items()
@@ -107,7 +107,7 @@ class Tree:
         found = set()
         for alias in node.names:
             if isinstance(node, ast.Import):
-                # any name of a lazy package may be used afterwards
+                # the code may use any name of a lazy package afterwards
                 found |= {alias.name, *self.lazy.get(alias.name, {}).values()}
             elif f"{node.module}.{alias.name}" in self.modules:
                 module = f"{node.module}.{alias.name}"
@@ -126,7 +126,7 @@ def parsed(path: Path) -> ast.Module:
 def import_statements(
     tree: ast.AST, in_function: bool = False, *, types: bool = False
 ) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Import statements, and whether they are inside a function; types as in `Tree`."""
+    """Yield import statements, and whether they are inside a function; types as in `Tree`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node, in_function
@@ -136,7 +136,7 @@ def import_statements(
 
 
 def lazy_names(tree: ast.Module) -> dict[str, str]:
-    """Name -> module of a package file that calls `vbs.lazy.lazy_names`; {} for others."""
+    """Return {name: module} of a package file that calls `vbs.lazy.lazy_names`; {} for others."""
     for node in tree.body:
         value = node.value if isinstance(node, ast.Assign) else None
         if isinstance(value, ast.Call) and ast.unparse(value.func) == "lazy_names":
@@ -146,7 +146,7 @@ def lazy_names(tree: ast.Module) -> dict[str, str]:
 
 
 def _reached(edges: dict[str, set[str]], start: str) -> set[str]:
-    """What is reached from a module by one step or more."""
+    """Return the modules that are reached from a module in one or more steps."""
     found: set[str] = set()
     waiting = [start]
     while waiting:

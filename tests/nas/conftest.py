@@ -1,4 +1,4 @@
-"""A study in a file of its own, for every test of records."""
+"""Fixtures: a study in a file for tests of records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.nas.studies import opened
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The address of a database that is not there yet."""
+    """Return the address of a database that does not exist yet."""
     return f"sqlite:///{tmp_path}/study.db"
 
 
 @pytest.fixture
 def study(url: str) -> Iterator[Study]:
-    """A new study."""
+    """Yield a new study."""
     with opened(url) as study:
         yield study

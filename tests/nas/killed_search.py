@@ -1,4 +1,4 @@
-"""Searches in child processes that are killed at random moments; run by test_killed_search."""
+"""Test helper: searches in child processes that are killed at random moments."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ NETWORKS, STEPS = 40, 4
 
 
 class Fatal(Evaluator):
-    """Deterministic learning curves, some of which fail; kills this process after so many points:
-    between them, or while something is being written."""
+    """Deterministic learning curves, some of which fail; kills its process after `points` points.
+
+    The process dies between two points or while a point is being written.
+    """
 
     steps = STEPS
 
@@ -54,7 +56,7 @@ class Fatal(Evaluator):
 
 
 def one(storage: str, points: int, delay: float) -> History:
-    """The search, from wherever the study is."""
+    """Run or resume the search with one driver."""
     space, objective = b0_space(), Objective(400e6)
     history = History(space, objective)
     plan = Plan(NETWORKS, seed=3, asha=Asha(STEPS, factor=2), finalists=2, repeats=3)
@@ -66,7 +68,7 @@ def one(storage: str, points: int, delay: float) -> History:
 
 
 def together(storage: str, drivers: int) -> None:
-    """The search by several drivers at once, one of which is killed."""
+    """Run the search with several drivers at once, one of which is killed."""
     children = []
     for driver in range(drivers):
         children.append(os.fork())
@@ -87,7 +89,7 @@ def main() -> None:
         if not child:
             one(storage, rng.randint(1, 5), rng.uniform(0, 0.03))
             os._exit(0)
-        rng.random(), rng.random()  # the child's draws
+        rng.random(), rng.random()  # skips the numbers that the child draws
         if os.WIFEXITED(os.waitpid(child, 0)[1]):
             sys.exit(f"the search was over after {killed} kills")
         killed += 1

@@ -1,5 +1,9 @@
-"""A throw-away PostgreSQL server on loopback; `python tests/nas/postgresql.py COMMAND...` runs a
-command with its URL in TEST_POSTGRESQL_URL. Needs the server's programs and no python package.
+"""Test helper: a temporary PostgreSQL server on loopback.
+
+    python tests/nas/postgresql.py COMMAND...
+
+runs a command with the URL of the server in TEST_POSTGRESQL_URL. Needs the programs of the server
+and no Python package.
 """
 
 from __future__ import annotations
@@ -21,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "TEST_POSTGRESQL_URL"
-DEBIAN = Path("/usr/lib/postgresql")  # where versions lie beside each other, outside the PATH
-FAST = ("fsync=off", "full_page_writes=off")  # a power cut may take all of it
+DEBIAN = Path("/usr/lib/postgresql")  # contains a folder for each version, outside the PATH
+FAST = ("fsync=off", "full_page_writes=off")  # the data need not survive a power failure
 PR_SET_PDEATHSIG = 1
 
 
 def programs() -> Path | None:
-    """The folder of initdb and postgres, None where they are not installed."""
+    """Return the folder of initdb and postgres; None if they are not installed."""
     folders = sorted(DEBIAN.glob("[0-9]*/bin"), key=lambda folder: int(folder.parent.name))
     found = shutil.which("postgres")
     folders = [*([Path(found).resolve().parent] if found else []), *reversed(folders)]
@@ -35,8 +39,10 @@ def programs() -> Path | None:
 
 
 class Server:
-    """A server with an empty database, its files in a temporary folder; it can be stopped and
-    started again under the same `url`."""
+    """A server with an empty database and its files in a temporary folder.
+
+    It can be stopped and started again under the same `url`.
+    """
 
     def __init__(self) -> None:
         found = programs()
@@ -44,7 +50,7 @@ class Server:
             raise RuntimeError("PostgreSQL is not installed (Debian: apt-get install postgresql)")
         self._programs = found
         self._process: subprocess.Popen[bytes] | None = None
-        # the server refuses to run as root; and a socket's path must be short
+        # the server refuses to run as root, and the path of a socket must be short
         self._as: dict[str, Any] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))
         if os.getuid() == 0:
@@ -60,7 +66,7 @@ class Server:
                 try:
                     self.start()
                     break
-                except RuntimeError:  # somebody else took the port meanwhile, perhaps
+                except RuntimeError:  # perhaps another process has taken the port
                     self.stop()
                     if not tries_left:
                         raise
@@ -94,7 +100,7 @@ class Server:
             raise RuntimeError(f"initdb failed: {made.stderr.strip()}")
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server, and wait until it accepts connections."""
         command = [
             self._programs / "postgres",
             "-D",
@@ -134,7 +140,7 @@ class Server:
         return subprocess.run(command).returncode == 0
 
     def stop(self) -> None:
-        """Stop at once, as a machine that dies; what was committed is kept."""
+        """Stop at once, like a machine that crashes; committed data are kept."""
         if self._process is None:
             return
         for number in (signal.SIGQUIT, signal.SIGKILL):
@@ -145,14 +151,14 @@ class Server:
         self._process = None
 
     def close(self) -> None:
-        """Stop, and remove every file."""
+        """Stop the server and remove all files."""
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
-    """A server that is gone in the end, whatever happens."""
+    """Yield a server, which is closed in any case."""
     running = Server()
     try:
         yield running
@@ -174,13 +180,13 @@ def _free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    """In the server's process: even a killed parent leaves none behind (Linux)."""
+    """Let the server's process end with its parent, even if that is killed (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def main(command: list[str]) -> int:
-    """Run a command beside a server; returns its exit code."""
+    """Run a command while a server runs; return its exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with server() as running:

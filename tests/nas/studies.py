@@ -1,4 +1,4 @@
-"""Studies of the tiny space, as tests of their record use them."""
+"""Test helper: studies of the tiny space, for tests of their records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CURVE = (Point(1, 40.0, 1.5), Point(2, 55.5, 3.0))
 
 
 def every_network(space: SearchSpace) -> np.ndarray:
-    """All genotypes of a small space, always in the same order."""
+    """Return all genotypes of a small space, always in the same order."""
     return np.array(list(itertools.product(*map(range, space.option_counts))), np.int8)
 
 
@@ -28,21 +28,21 @@ NETWORKS = every_network(tiny_space())
 
 
 def opened(url: str, **other: Any) -> Study:
-    """The study at an address, made if need be."""
+    """Open the study at an address, or create it."""
     settings = other.pop("settings", {"seed": 0})
     search = SearchIdentity(tiny_space(), EASY, settings)
     return open_study(url, "search", search, **{"resume": True, **other})
 
 
 def history_of(study: Study) -> History:
-    """All that a study holds by now."""
+    """Return the history of a study so far."""
     history = History(tiny_space(), EASY)
     study.sync(history)
     return history
 
 
 def claimed(study: Study, genotype: np.ndarray) -> int:
-    """The number of a trial that nobody else has claimed."""
+    """Claim a trial for a genotype and return its number."""
     number = study.claim(genotype, {})
     assert number is not None
     return number

@@ -1,8 +1,10 @@
-"""One of several drivers: `python -m tests.nas.study_driver URL NAME LOG DRIVERS [STUCK]`.
+"""Test helper: one of several drivers of a study.
 
-When so many DRIVERS have opened the study, it evaluates every network of the tiny space, in the
-order that all drivers share, and appends to LOG when each evaluation begins and ends. The
-STUCK-th evaluation (from 1) of this driver never ends.
+    python -m tests.nas.study_driver URL NAME LOG DRIVERS [STUCK]
+
+After DRIVERS drivers have opened the study, each evaluates all networks of the tiny space in the
+same order, and appends a line to LOG when an evaluation begins and when it ends. The STUCK-th
+evaluation (from 1) of this driver never ends.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from nas.storage.study_settings import SearchIdentity
 from tests.nas.studies import EASY, every_network
 from tests.nas.toys import tiny_space
 
-SECONDS = 0.1  # of an evaluation
+SECONDS = 0.1  # duration of an evaluation
 
 
 def main(url: str, name: str, log: str, drivers: int, stuck: int = 0) -> None:
@@ -67,7 +69,7 @@ def evaluate(study: Study, number: int, genotype: np.ndarray) -> None:
 
 
 def write(log: str, line: str) -> None:
-    """One whole line, whoever else writes."""
+    """Append one whole line; other processes may write at the same time."""
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{line}\n".encode())
     os.close(file)

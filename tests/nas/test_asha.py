@@ -1,4 +1,4 @@
-"""Early stopping against Ray's scheduler of the same name."""
+"""Early stopping equals that of Ray's scheduler of the same name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_best_share_goes_on_and_the_first_always_does() -> None:
     assert not asha.stops(0, 1)
     for number, value in enumerate([40.0, 45.0, 60.0, 42.0, 55.0], start=1):
         asha.record(number, 1, value)
-    # two of six are let through: 60 and 55
+    # two of six are promoted: 60 and 55
     assert [asha.stops(number, 1) for number in range(6)] == [True, True, True, False, True, False]
 
 

@@ -1,4 +1,4 @@
-"""The loop for dear evaluations, on workers of this process and on simulated ones."""
+"""The asynchronous search loop, with workers in this process and with simulated ones."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LEARNERS = pytest.mark.parametrize("name", ["random", "evolution", "predictor"])
 
 
 def seconds_of(genotype: np.ndarray) -> float:
-    """Unlike for every network, so that answers come out of order."""
+    """Return a different time for every network, so that results arrive out of order."""
     return 1.0 + float(np.random.default_rng(genotype.astype(np.uint8)).random())
 
 
 def learning(
     genotype: np.ndarray, seed: int = 0, *, space: SearchSpace | None = None
 ) -> list[Point]:
-    """A curve that ends at the synthetic accuracy, in the same order at every step."""
+    """Return a curve that ends at the synthetic accuracy, with the same ranking at every step."""
     the_space = b0_space() if space is None else space
     final = float(Synthetic().evaluate(the_space, genotype[None]).accuracy[0]) + 0.1 * seed
     pace = seconds_of(genotype)
@@ -47,7 +47,7 @@ def at_once(genotype: np.ndarray, seed: int) -> list[Point]:
 
 
 class Curves(Evaluator):
-    """The same curves, from an evaluator."""
+    """Evaluator with the curves of `learning`."""
 
     name, steps = "curves", STEPS
 
@@ -58,7 +58,7 @@ class Curves(Evaluator):
 
 
 class Witness:
-    """Passes on to a strategy, and notes what was pending at each proposal."""
+    """Passes calls on to a strategy, and records the pending networks of each proposal."""
 
     generation = 1
 
@@ -109,7 +109,7 @@ def test_answers_come_in_the_order_they_end() -> None:
     )
     assert clock == sorted(clock)
     assert len(clock) == len(history) == 40
-    # eight at once take about an eighth of the time, and nobody waits for anybody
+    # eight at once take about an eighth of the time, without waiting for each other
     assert workers.now < workers.busy / 8 + 2.0
     assert workers.busy == pytest.approx(history.seconds.sum())
 
@@ -120,7 +120,7 @@ def test_the_work_of_unfinished_evaluations_counts_as_spent() -> None:
     workers.wait(0)
     workers.start(1, np.zeros(1, np.int8))
     workers.wait(0)
-    assert workers.busy == pytest.approx(4.0)  # one has ended, the other begins
+    assert workers.busy == pytest.approx(4.0)  # one has ended, the other starts
     workers.wait(0)
     assert (workers.now, workers.busy) == (8.0, 8.0)
 
@@ -163,7 +163,7 @@ def test_asha_stops_what_lags_behind_and_keeps_the_best(capacity: int) -> None:
         history.seconds, [seconds_of(g) * e for g, e in zip(history.genotypes, ends, strict=True)]
     )
     assert workers.busy == pytest.approx(history.seconds.sum())
-    # ranks last from the first step on here, so the best network is never stopped
+    # the ranking is constant from the first step, so the best network is never stopped
     finals = Synthetic().evaluate(b0_space(), history.genotypes).accuracy
     assert history.best() == finals.argmax()
 
@@ -198,7 +198,7 @@ def test_without_asha_everything_is_evaluated_to_the_end() -> None:
 
 
 def broken(share: float) -> Simulated:
-    """Simulated workers where that share of the networks ends in no number."""
+    """Return simulated workers with NaN as the result of a share of the networks."""
 
     def curve(genotype: np.ndarray, seed: int) -> list[Point]:
         fails = np.random.default_rng([1, *genotype.tolist()]).random() < share
@@ -230,14 +230,14 @@ def test_finalists_are_evaluated_again_with_other_seeds(capacity: int) -> None:
     workers = Simulated(learning, capacity=capacity, steps=STEPS)
     plan = Plan(20, finalists=3, repeats=3, asha=Asha(STEPS, 1, 2.0))
     history, _ = run(workers, plan)
-    finalists = min(3, history.full[:20].sum())  # stopped ones are none
+    finalists = min(3, history.full[:20].sum())  # stopped networks do not count
     assert finalists >= 2
     assert len(history) == 20 + finalists * 2
     keys = b0_space().keys(history.genotypes)
     again = keys[20:]
     best = np.argsort(-np.where(history.full[:20], history.reward[:20], -np.inf))[:finalists]
     assert set(again.tolist()) == set(keys[best].tolist())
-    # seeds 1 and 2, each to the end
+    # seeds 1 and 2, each for all steps
     assert (history.fidelity[20:] == 1).all()
     for key in set(again.tolist()):
         own = history.accuracy[keys == key]

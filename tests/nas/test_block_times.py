@@ -1,4 +1,4 @@
-"""Block times: tables, their files, what is measured, and the sums that predict networks."""
+"""Block times: tables, their files, the measured blocks, and sums that predict networks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.speed import assert_quick
 
 
 def tiny() -> StagedSpace:
-    """Two stages of four forms each, quick to run."""
+    """Return a space of two stages with four forms each, which runs fast."""
     choices = {f"block{i}_{k}": v for i in (0, 1) for k, v in (("k", (3, 5)), ("l", (1, 2)))}
     frame = {"stem": 8, "head": 16, "resolution": 16, "classes": 10}
 
@@ -253,7 +253,7 @@ def test_measuring_fills_the_table(kind: str) -> None:
     assert torch.get_num_threads() == threads
     assert times.checked["test_networks"] == 3
     assert len(times.checked["measured"]) == 3
-    assert times.checked["largest_error"] < 2  # whether it is the right thing, not how well
+    assert times.checked["largest_error"] < 2  # the right quantity, whatever its precision
     assert times.settings["batch"] == 2
     assert times.kind == kind
 
@@ -283,7 +283,7 @@ def test_the_line_from_sums_to_networks() -> None:
     assert calibrated(sums, sums) == (0.0, 1.0, "none")
     constant, scale, fit = calibrated(sums, 0.9 * sums)
     assert (constant, scale) == pytest.approx((0.0, 0.9), abs=1e-9)
-    assert calibrated(sums[:2], 2 * sums[:2]) == (0.0, 1.0, "none")  # too few to tell
+    assert calibrated(sums[:2], 2 * sums[:2]) == (0.0, 1.0, "none")  # too few to decide
 
 
 def test_the_update_is_shared_by_parameters_and_tensors() -> None:

@@ -1,4 +1,4 @@
-"""`python -m nas.block_times` as its users meet it: one table a setting, and what it says."""
+"""The command `python -m nas.block_times`: one table for each setting, and its messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.nas.toys import made_up
 
 @pytest.fixture
 def measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Setting]:
-    """Measuring takes no time and writes down what it was asked; nothing is kept elsewhere."""
+    """Replace the measurement by one that takes no time and records its calls, without a cache."""
     asked: list[Setting] = []
 
     def measured(the_space: SearchSpace, setting: Setting, *_: object, **__: object) -> Times:

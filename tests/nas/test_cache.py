@@ -1,4 +1,4 @@
-"""Results kept across runs."""
+"""The cache of results across runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_entry_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.put(KEY, ANSWER)
     content = json.loads(cache.path(KEY).read_text())
-    del content["images"]  # on how many its accuracy was read, it did not say
+    del content["images"]  # it did not record the number of images
     cache.path(KEY).write_text(json.dumps(content))
     found = cache.get(KEY)
     assert found is not None

@@ -1,4 +1,4 @@
-"""`python -m nas.search` as its users meet it: results, mistakes, interruptions."""
+"""The command `python -m nas.search`: results, mistakes, interruptions."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_what_is_printed(tmp_path: Path) -> None:
     for line in done.stdout.splitlines():
         if line.startswith(("top-1: ", "long: ", "nearest: ", "rank: ")):
             assert line in page
-    assert len(done.stderr.splitlines()) <= 10  # quiet in a pipe
+    assert len(done.stderr.splitlines()) <= 10  # no progress in a pipe
 
 
 def test_printed_commands_work(finished: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m nas.search` that was interrupted, killed or tampered with, and goes on."""
+"""`python -m nas.search --resume` after interruptions, kills, and changes of the record."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_resume_to_a_larger_budget_equals_one_search(finished: Path, tmp_path: P
 
 
 def test_a_search_of_an_earlier_version_goes_on(finished: Path, tmp_path: Path) -> None:
-    """One that did not know a setting that there is now."""
+    """The earlier version lacks a setting that exists now."""
     part = tmp_path / "part"
     assert run(["--target-flops", "400M", "--budget", "2000", "--out", str(part)]) == 0
     record = json.loads((part / "search.json").read_text())
@@ -193,7 +193,7 @@ def test_ctrl_c_saves_what_was_found_and_resume_goes_on(tmp_path: Path) -> None:
 def test_what_a_killed_search_had_spent_is_in_its_record(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends without a word, between two of its partial records."""
+    """The search is killed between two of its partial records."""
 
     class Killed(BaseException):
         pass

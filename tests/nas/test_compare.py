@@ -1,4 +1,4 @@
-"""Searches are compared from Python, with intervals as scipy has them."""
+"""Comparisons of searches from Python, with intervals equal to scipy's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables with decimal columns, which databases export numbers as, read as numbers."""
+"""Decimal columns of tables, which databases export, are read as numbers."""
 
 from __future__ import annotations
 

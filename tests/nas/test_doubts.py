@@ -1,4 +1,4 @@
-"""A search among networks at chance or within noise says so, and how sure its choice is."""
+"""Searches among networks at chance or within noise report it, and how certain the choice is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Scored(Evaluator):
 def history_of(
     accuracies: list[float], seeds: list[int] | None = None, images: int = 72
 ) -> History:
-    """One row for each accuracy; rows of other seeds than 0 repeat the first networks."""
+    """Return a history with one row for each accuracy; rows of seeds above 0 repeat networks."""
     history = History(tiny_space(), EASY)
     seeds = seeds or [0] * len(accuracies)
     rows = np.array([index for index, seed in enumerate(seeds) if seed == 0])
@@ -81,7 +81,7 @@ def test_networks_within_noise_are_reported(capsys: pytest.CaptureFixture) -> No
     Watch(Scored())(history_of(ALIKE))
     assert "8 networks differ by 1.00 points" in capsys.readouterr().err
     assert doubt_about(history_of(TOLD_APART), Scored()) is None
-    assert doubt_about(history_of(ALIKE), Evaluator()) is None  # of no images, as a surrogate's
+    assert doubt_about(history_of(ALIKE), Evaluator()) is None  # no images, as with a surrogate
 
 
 def test_networks_that_were_stopped_are_compared_where_they_were() -> None:
@@ -122,7 +122,7 @@ def test_the_final_report_repeats_it_and_says_whether_the_best_is_ahead(
     assert "warning: the 8 networks differ by" in found.err
     assert "warning: the 8 networks differ by" in found.out
     assert "the best is within noise of 1 other" in found.out
-    assert "47.50 ± 5.8" in found.out  # the images' error with that of two seeds
+    assert "47.50 ± 5.8" in found.out  # the error of the images together with that of two seeds
     assert "±: one standard deviation, of 72 held-out images" in found.out
 
 
@@ -145,19 +145,19 @@ def test_a_table_without_repeats_states_no_error(tmp_path: Path) -> None:
     table.write_text("width,depth,kind,accuracy\n8,1,a,50.0\n16,1,a,60.0\n")
     evaluator = read_table(table, tiny_space())
     answers = evaluator.evaluate(tiny_space(), every_network(tiny_space())[:1])
-    assert np.isnan(answers.std).all()  # once 0, and shown as ± 0.00
+    assert np.isnan(answers.std).all()  # was once 0 and shown as ± 0.00
 
 
 def test_few_networks_are_no_ground_for_doubt() -> None:
     assert doubt_of([CHANCE] * 5, images=72, chance=CHANCE) is None
     assert doubt_of([50.0, np.nan] * 5, images=72) is None
     assert doubt_of([CHANCE] * 8, images=0, chance=CHANCE) is not None
-    assert doubt_of([50.0, 51.0] * 5, images=0) is None  # nothing is known of the noise
+    assert doubt_of([50.0, 51.0] * 5, images=0) is None  # the noise is unknown
     assert doubt_of([50.0, 51.0] * 5, images=0, deviation=2.0) is not None
 
 
 def slow_learners(genotype: np.ndarray, seed: int) -> list[Point]:
-    """At chance after 2 epochs, whatever the network; good or bad at the end."""
+    """Return networks that are all at chance after 2 epochs, and good or bad at the end."""
     rng = np.random.default_rng(genotype.astype(np.int64))
     end = rng.uniform(40, 90)
     guesses = 100 * rng.binomial(72, 1 / 12) / 72

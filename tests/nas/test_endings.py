@@ -1,4 +1,4 @@
-"""Searches that end without a result say why, each in a line of its own."""
+"""Searches that end without a result report the reason in one line."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_too_few_networks_have_no_correlation() -> None:
 
 
 def answers(fidelity: Fidelity, noise: float, *, seed: int, broken: bool = False) -> list[Any]:
-    """[12 networks][2 seeds] of true accuracies 60 to 82 percent, and so much noise."""
+    """Return accuracies [12 networks][2 seeds]: true ones from 60 to 82 percent, plus noise."""
     rng = np.random.default_rng(seed)
     table = []
     for network in range(12):
@@ -191,7 +191,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep(found: Fidelity | None, extent: Extent | None = None) -> str:
-    """Remember an answer for FOUND, of 12 networks and 2 seeds unless told."""
+    """Remember an answer for FOUND, by default of 12 networks and 2 seeds."""
     extent = extent or Extent(12, 2, LONG)
     return remember(
         found, FOUND, small_space(), preset("proxy"), extent=extent, details={"why": "a test"}
@@ -227,7 +227,7 @@ def test_an_answer_is_found_for_equal_data_space_and_recipe_only() -> None:
 )
 def test_a_quick_comparison_replaces_no_larger_one(extent: Extent, replaces: bool) -> None:
     assert keep(SHORT) == ""
-    assert keep(SHORT) == ""  # the same again
+    assert keep(SHORT) == ""  # repeated
     said = keep(Fidelity(1), extent)
     assert recommended(FOUND, small_space(), preset("proxy")) == (
         Fidelity(1) if replaces else SHORT

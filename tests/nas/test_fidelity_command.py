@@ -1,4 +1,4 @@
-"""`python -m nas.fidelity` as its users meet it: interruptions, lost processes, mistakes."""
+"""The command `python -m nas.fidelity`: interruptions, lost processes, mistakes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pictures(folder: Path, *, classes: int = 3, each: int = 24) -> str:
-    """Noise in which the channel of the class is brighter, as files."""
+    """Write images of noise in which the channel of the class is brighter; return --data."""
     rng = np.random.default_rng(0)
     for index, name in enumerate(("red", "green", "blue")[:classes]):
         (folder / "train" / name).mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
 
 
 def as_written_by_the_first_version(path: Path) -> None:
-    """What a record of 0.1 kept among the settings."""
+    """Rewrite a record in the form of version 0.1."""
     record = json.loads(path.read_text())
     record["settings"] |= {"fields": record.pop("recipe"), **record.pop("digests")}
     for name in ("workers", "device"):
@@ -120,7 +120,7 @@ def as_written_by_the_first_version(path: Path) -> None:
 def check_that_a_larger_one_stays(
     record: dict[str, Any], data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same again trains nothing, and does not replace what more networks have shown."""
+    """A repeated command trains nothing and does not replace the result of more networks."""
     recipe = Recipe.from_dict(record["recipe"])
     digests = summarise(data, minival=recipe.minival).digests
     asked = (digests, small_space(), recipe)
@@ -134,7 +134,7 @@ def check_that_a_larger_one_stays(
 
 
 def check_record(record: dict[str, Any], data: str) -> None:
-    """What the comparison wrote, against itself and what a search would read."""
+    """Check the record of the comparison for consistency, and the answer that a search reads."""
     outcome = record["outcome"]
     assert record["status"] == "finished"
     assert [each["fidelity"] for each in outcome["fidelities"]] == [
@@ -190,7 +190,7 @@ def test_processes_answer_as_this_one_does_and_a_lost_one_is_replaced(tmp_path: 
 
 
 def of_this_test(process: Path) -> bool:
-    """Whether a process descends from this one."""
+    """Return whether a process descends from this one."""
     while True:
         parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
         if parent in ("0", "1"):

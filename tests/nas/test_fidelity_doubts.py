@@ -1,4 +1,4 @@
-"""A comparison of fidelities says at which of them networks are at chance or within noise."""
+"""A comparison of fidelities reports those at which networks are at chance or within noise."""
 
 from __future__ import annotations
 

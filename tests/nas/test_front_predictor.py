@@ -17,7 +17,7 @@ LIMIT = Objective(400e6, "feasible")
 
 
 def area(accuracy: np.ndarray, cost: np.ndarray, reference: float, end: float) -> float:
-    """Hypervolume by adding up thin columns."""
+    """Return the hypervolume as a sum of thin columns."""
     columns = np.linspace(0, end, 20_001)[:-1]
     reached = [max(accuracy[cost <= column], default=reference) for column in columns]
     return float((np.maximum(reached, reference) - reference).mean() * end)

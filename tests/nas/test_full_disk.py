@@ -1,4 +1,4 @@
-"""`python -m nas.search` whose checkpoints meet a full disk, and is resumed once there is room."""
+"""`python -m nas.search` with a full disk during checkpoints, resumed after space is available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""history.parquet: seeds, keys, repeats, what its columns mean, and files of earlier versions."""
+"""history.parquet: seeds, keys, repeats, meanings of columns, and files of earlier versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDED = ["images", "seed", "key", "repeat"]
 
 
 def some_history() -> History:
-    """Two networks on 72 images, the first one also with a second seed."""
+    """Return two networks scored on 72 images, the first one also with a second seed."""
     history = History(tiny_space(), EASY)
     genotypes = every_network(history.space)[[0, 5, 0]]
     answers = [Answer(50.0, images=72), Answer(40.0, images=72), Answer(60.0, images=72)]

@@ -1,4 +1,4 @@
-"""What a history keeps, and how little memory a long one takes."""
+"""Contents of a history, and the memory of a long one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluations that were interrupted, or ended by the infrastructure, are never results."""
+"""Evaluations that were interrupted or ended by the infrastructure never count as results."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def url(tmp_path: Path) -> str:
 
 
 def states(url: str) -> list[tuple[str, Any]]:
-    """State and error of all trials, as Optuna reads them."""
+    """Return state and error of all trials, as Optuna reads them."""
     found = optuna.load_study(study_name="search", storage=url).trials
     return [(trial.state.name, trial.user_attrs.get("error")) for trial in found]
 
 
 class Disk(Evaluator):
-    """Meets the problem while `mended` is not set; counts the evaluations that came through."""
+    """Raises the error until `mended` is set; counts the successful evaluations."""
 
     def __init__(self, problem: BaseException, after: int) -> None:
         self.problem, self.after, self.mended, self.done = problem, after, False, 0
@@ -126,7 +126,7 @@ def test_running_trials_end_as_interrupted_however_the_driver_ends(url, leaving)
     except (KeyboardInterrupt, ZeroDivisionError):
         pass
     expected = [("RUNNING", None), ("COMPLETE", None), *[("FAIL", "interrupted")] * 2]
-    assert states(url) == expected  # the other driver's is left alone
+    assert states(url) == expected  # that of the other driver is unchanged
     again = {claim.genotype.tobytes() for claim in other.abandoned()}
     assert again == {NETWORKS[1].tobytes(), NETWORKS[2].tobytes()}
     assert len(history_of(other)) == 1

@@ -1,4 +1,4 @@
-"""Nothing is lost: a search that is killed again and again is the search that never was."""
+"""A search that is killed repeatedly and resumed equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(storage: Path, *arguments: object) -> dict[str, Any]:
-    """The history that tests.nas.killed_search prints."""
+    """Return the history that tests.nas.killed_search prints."""
     done = subprocess.run(
         [
             sys.executable,

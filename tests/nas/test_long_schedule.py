@@ -1,4 +1,4 @@
-"""Accuracy under the longer schedule, and how certain a ranking is."""
+"""Accuracy under the longer schedule, and the certainty of a ranking."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_recorded_scores_reach_the_goals() -> None:
 
 
 def test_the_long_schedule_reads_higher_and_claims_no_350_epochs() -> None:
-    """B0 reads about 72.5 under the longer schedule; 350 epochs give 77."""
+    """B0 has about 72.5 under the longer schedule, and 77 after 350 epochs."""
     surrogate = load_surrogate()
     short, _ = surrogate.predict(B0)
     long, std = surrogate.predict(B0, schedule="long")

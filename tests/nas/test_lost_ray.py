@@ -1,4 +1,4 @@
-"""A search whose Ray is killed: one line, the results so far, and a search that can be resumed."""
+"""A search whose Ray is killed: a one-line error, results so far, and a successful resume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOST = "Ray has ended on this machine: one of its processes crashed or was kille
 
 
 def folder_of_images(place: Path, count: int = 16) -> str:
-    """An image folder of 2 classes that colours tell apart."""
+    """Write an image folder of 2 classes that differ in colour."""
     rng = np.random.default_rng(0)
     for label, name in enumerate(("red", "green")):
         (place / "train" / name).mkdir(parents=True)
@@ -78,7 +78,7 @@ def test_a_search_whose_ray_is_killed_writes_its_results(tmp_path: Path) -> None
     assert search.returncode == 1, told
     assert told.splitlines()[-1].startswith(f"nas.search: {LOST}; --resume --out ")
     assert "Traceback" not in told
-    assert "[E " not in told  # of Ray's C++
+    assert "[E " not in told  # lines of Ray's C++ code
     assert "networks evaluated" in shown
     record = json.loads((out / "search.json").read_text())
     assert record["status"] == "failed"
@@ -97,7 +97,7 @@ def test_a_search_whose_ray_is_killed_writes_its_results(tmp_path: Path) -> None
 
 
 def _scored(folder: Path) -> bool:
-    """Whether the study has an evaluated network."""
+    """Return whether the study has an evaluated network."""
     import sqlite3
 
     try:

@@ -34,7 +34,7 @@ def test_a_study_of_an_earlier_version_is_read_and_continued(tmp_path: Path) -> 
         for turn, genotype in enumerate(NETWORKS[:6]):
             study.finish(claimed(study, genotype), Answer(50.0 - turn))
     engine = create_engine(url)
-    with engine.begin() as connection:  # what earlier versions did not write
+    with engine.begin() as connection:  # not written by earlier versions
         for table, key in (
             ("trial_system_attributes", "genotype"),
             ("study_system_attributes", "trials ended"),
@@ -57,7 +57,7 @@ def test_a_driver_sees_what_another_ended_between_two_looks(tmp_path: Path) -> N
     url = f"sqlite:///{tmp_path}/study.db"
     with opened(url) as one, opened(url) as other:
         numbers = [claimed(one, genotype) for genotype in NETWORKS[:4]]
-        assert other.claim(NETWORKS[0], {}) is None  # it has read the claims only
+        assert other.claim(NETWORKS[0], {}) is None  # it has only read the claims
         for number in reversed(numbers):
             one.finish(number, Answer(40.0 + number))
         assert other.claim(NETWORKS[4], {}) == 4

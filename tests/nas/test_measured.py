@@ -1,4 +1,4 @@
-"""`python -m nas.search` by measurement, as its users meet it."""
+"""The command `python -m nas.search` with trainings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHORT = [
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image folder of 3 classes that colours tell apart."""
+    """Return an image folder of 3 classes that differ in colour."""
     place = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
@@ -62,7 +62,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def finished(images: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A finished search: its folder, what it said at first, and its table."""
+    """Return a finished search: its folder, its preview, and its table."""
     folder = tmp_path_factory.mktemp("search")
     out = folder / "run"
     done = command(
@@ -117,7 +117,7 @@ def test_the_results_are_those_of_any_search(finished: tuple[Path, str, str]) ->
     assert "6 networks evaluated" in shown
     assert re.search(rf"-m train.run {folder}/best.json --data imagefolder:\S+ --recipe \w+", shown)
     assert "the best ones 1 time again" in shown
-    assert not list((folder / "trainings").glob("*"))  # checkpoints of what is over
+    assert not list((folder / "trainings").glob("*"))  # checkpoints of finished trainings
 
 
 def test_optuna_reads_the_study(finished: tuple[Path, str, str]) -> None:
@@ -139,7 +139,7 @@ def test_a_finished_search_goes_on_with_what_it_knows(
     assert (
         run(["--resume", "--out", str(folder), "--budget", "7", "--fidelity", "share=.80,epochs=3"])
         == 0
-    )  # as it was, in other words
+    )  # unchanged except for the wording
     assert "7 networks evaluated" in capfd.readouterr().out
     after = pyarrow.parquet.read_table(folder / "history.parquet").drop_columns(revised)
     assert str(after.slice(0, 7).to_pylist()) == str(before.to_pylist())

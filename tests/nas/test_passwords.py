@@ -1,4 +1,4 @@
-"""No part of a database's password is shown or written down, however it was written."""
+"""No part of a database's password is printed or stored, in any notation."""
 
 from __future__ import annotations
 

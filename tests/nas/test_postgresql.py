@@ -1,4 +1,4 @@
-"""Several drivers on one study at once, and a database server that goes away."""
+"""Several drivers on one study at the same time, and a database server that stops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STUCK = 2  # the evaluation within which one driver is killed
 
 
 def missing(reason: str) -> None:
-    """Skip; CI must have what is missing."""
+    """Skip the test; in CI, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI {reason}")
     pytest.skip(reason)
@@ -40,7 +40,7 @@ def missing(reason: str) -> None:
 
 @pytest.fixture
 def postgresql() -> str:
-    """The URL of a database on a server that is shared and stays."""
+    """Yield the URL of a database on a shared server that is not stopped."""
     url = os.environ.get(VARIABLE)
     if not url:
         missing(f"needs {VARIABLE}; python tests/nas/postgresql.py COMMAND runs one with it")
@@ -50,7 +50,7 @@ def postgresql() -> str:
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """A server that a test may stop."""
+    """Yield a server that the test may stop."""
     if programs() is None:
         missing("needs the programs of a PostgreSQL server")
     with server() as running:
@@ -103,7 +103,7 @@ def test_three_drivers_of_which_one_is_killed_lose_and_repeat_nothing(
     stuck = [text for what, text, _ in told if what == "stuck"]
     networks = ["-".join(map(str, genotype)) for genotype in every_network(tiny_space())]
     assert sorted(ended) == sorted(networks)
-    assert sorted(begun) == sorted(networks + stuck)  # what was lost, and nothing else, twice
+    assert sorted(begun) == sorted(networks + stuck)  # only lost evaluations ran twice
 
     with opened(url, name) as study:
         history = History(tiny_space(), EASY)
@@ -136,7 +136,7 @@ def test_drivers_see_one_order_of_completion(url: str) -> None:
             number = study.claim(genotype, {})
             assert number == turn
             study.finish(number, Answer(50.0 + turn))
-            one.sync(seen)  # bit by bit
+            one.sync(seen)  # slowly, in small parts
         late = History(space, EASY)
         other.sync(late)
         np.testing.assert_array_equal(seen.accuracy, 50.0 + np.arange(12))
@@ -154,7 +154,7 @@ def test_a_network_that_another_driver_claimed_is_not_claimed(url: str) -> None:
         assert other.claim(genotype, {}, seed=1) == 1
         one.finish(0, Answer(50.0))
         assert other.claim(genotype, {}) is None
-        assert other.started == 1  # another seed is no other network
+        assert other.started == 1  # another seed is the same network
 
 
 def test_settings_are_read_by_a_driver_that_knows_the_name_only(url: str) -> None:

@@ -1,4 +1,4 @@
-"""The predictor with early stops, with much in flight, and with cheap scores."""
+"""The predictor with early stopping, with many pending networks, and with cheap scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def curve_to(final: float, steps: int = STEPS) -> tuple[Point, ...]:
 def history_of(
     genotypes: np.ndarray, stops: np.ndarray, *, noise: float = 0.0, seed: int = 0
 ) -> History:
-    """Networks evaluated for so many steps [n]; with noise that is new at each step."""
+    """Return networks evaluated for given steps [n]; the noise differs at each step."""
     rng = np.random.default_rng(seed)
     curves = []
     for final, stop in zip(accuracies(genotypes), stops, strict=True):
@@ -79,10 +79,10 @@ def test_early_stops_are_expected_where_regression_on_full_rows_puts_them() -> N
     stopped = stops == 3
     missed = seen.accuracy[stopped] - (accuracies(genotypes)[stopped] - 20 / STEPS)
     assert abs(missed.mean()) < 0.7
-    # the stated variance is what is really missed, within what 30 networks can tell
+    # the predicted variance equals the real one, within the error of 30 networks
     stated = np.sqrt(seen.variance[stopped].mean())
     assert 0.6 < missed.std() / stated < 1.4
-    # numpy's regression as a witness: the same but for the shrinkage
+    # compared with numpy's regression: equal except for the shrinkage
     before = history.steps.at(3)[~stopped]
     slope, offset = np.polyfit(before, history.accuracy[~stopped], 1)
     expected = offset + slope * history.accuracy[stopped]
@@ -124,7 +124,7 @@ def test_doubtful_observations_weigh_as_their_variance_says() -> None:
     noise = rng.uniform(0.1, 2.0, 40)
     deviation = np.array([0.5, 1.0, 1.5, 2.0, 3.0])
     ours = mean_weights(features, targets, deviation, noise)
-    # the textbook's form, over the weights
+    # the textbook form, over the weights
     precision = features.T @ (features / noise[:, None]) + np.diag(deviation**-2)
     np.testing.assert_allclose(ours, np.linalg.solve(precision, features.T @ (targets / noise)))
     draws = posterior_weights(features, targets, deviation, noise, np.ones(20_000), rng)
@@ -159,7 +159,7 @@ def test_a_proposal_is_a_function_of_what_is_known_and_pending(scores: Callable 
         history.pending = drawn(15, seed=5)
         strategy = Predictor(b0_space(), TARGET, scores=scores)
         proposals.append(strategy.propose(history, 3, np.random.default_rng(0)))
-        # asked before, with less known, it proposes the same
+        # earlier, with fewer results, it proposes the same
         again = history_of(genotypes, np.array([1, 3, STEPS, STEPS] * 10), noise=0.5)
         asked = Predictor(b0_space(), TARGET, scores=scores)
         asked.propose(again, 3, np.random.default_rng(1))
@@ -245,7 +245,7 @@ def test_it_chooses_within_a_pool_and_ends_with_it() -> None:
 
 
 def score_of(kind: str) -> Callable[[np.ndarray], np.ndarray]:
-    """An informative score beside a useless one, or useless ones only, or broken ones."""
+    """Return an informative score and a useless one, only useless ones, or failing ones."""
 
     def scores(genotypes: np.ndarray) -> np.ndarray:
         keys = b0_space().keys(genotypes).tolist()
@@ -260,7 +260,7 @@ def score_of(kind: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def rough(genotypes: np.ndarray) -> np.ndarray:
-    """Accuracies of which the predictor's own features explain little."""
+    """Return accuracies of which the predictor's own features explain little."""
     keys = b0_space().keys(genotypes).tolist()
     return 60 + 3 * np.array([np.random.default_rng([3, key]).normal() for key in keys])
 

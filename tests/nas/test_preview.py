@@ -1,4 +1,4 @@
-"""What a search says that it will take."""
+"""The preview of a search."""
 
 from __future__ import annotations
 

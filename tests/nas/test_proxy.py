@@ -1,4 +1,4 @@
-"""Short trainings as answers of a search: curves, going on, what is cached, what cannot be."""
+"""Short trainings as evaluations of a search: curves, resume, caching, and refused settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GENOTYPE = toy_space().sample(1, np.random.default_rng(0))[0]
 
 
 def known_data(**changes: Any) -> Data:
-    """Toys that say which they are, as loaded data do."""
+    """Return toys with an identity, as loaded data have."""
     data = toys.data()
     loaded = {"minival": 0.1, "channels": 3, "seed": 0}
     return replace(data, settings=data.settings | loaded, **changes)

@@ -1,4 +1,4 @@
-"""Times under load: undisturbed runs are chosen, and what is not trustworthy is marked."""
+"""Times under load: undisturbed runs are selected, and untrustworthy times are marked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def spin(seconds: float = 0.05) -> float:
 
 @contextlib.contextmanager
 def one_processor(*, shared: bool) -> Iterator[None]:
-    """This thread on one processor, with other programs on the same one or without."""
+    """Restrict this thread to one processor, with or without other programs on it."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
@@ -91,7 +91,7 @@ def test_times_without_quiet_runs_are_in_doubt() -> None:
 
 
 def test_runs_that_differ_are_in_doubt() -> None:
-    """Where the system does not count waiting, the spread still shows contention."""
+    """Where the system does not report waiting, the spread of the times still shows contention."""
     steady = timing([Run(value, True) for value in np.linspace(1.0, 1.1, 20)], IDLE)
     assert steady.doubt == ""
     assert timing([Run(v, True) for v in np.linspace(1, 3, 20)], IDLE).doubt.startswith("half of")

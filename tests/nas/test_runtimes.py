@@ -1,4 +1,4 @@
-"""Runtimes that blocks and networks are timed in: their outputs, their times, what is refused."""
+"""Runtimes in which blocks and networks are timed: outputs, times, and refused settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.nas.toys import small_space
 
 
 def runtimes() -> list[str]:
-    """Those whose packages are installed, but torch's compiler, which takes a minute."""
+    """Return the installed runtimes, except torch's compiler, which takes a minute."""
     return [
         name
         for name, packages in RUNTIMES.items()
@@ -45,7 +45,7 @@ def test_blocks_in_a_row_compute_the_network(runtime: str) -> None:
 
 
 def few_blocks() -> StagedSpace:
-    """A space of a dozen blocks: compiling one takes up to a second."""
+    """Return a space of a dozen blocks, because compiling one takes up to a second."""
     return StagedSpace(
         "few",
         {"block0_l": (1, 2), "block0_e": (2, 3), "block1_l": (1, 2)},

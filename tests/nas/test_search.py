@@ -1,4 +1,4 @@
-"""The loop: own spaces, own evaluators, failures, pools."""
+"""The search loop: user-defined spaces and evaluators, failures, pools."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_pooled_evaluator_is_asked_for_its_own_networks_only() -> None:
         the_space, table, TARGET, Evolution(population=10), 1000, LoopOptions(workers=4)
     )
     feasible = TARGET.feasible(the_space.costs(known))
-    assert len(history) == feasible.sum()  # every one of them once, and then it ends
+    assert len(history) == feasible.sum()  # each network once, then the search ends
     assert (history.error == "").all()
     assert history.accuracy.max() == accuracy[feasible].max()
 

@@ -1,4 +1,4 @@
-"""Searches for costs on named devices: what is found, shown, recorded and refused."""
+"""Searches with costs on named devices: results, displays, records and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def seconds(genotypes: np.ndarray) -> np.ndarray:
 
 
 def own_device(name: str = "my-phone", factor: float = 1.0) -> str:
-    """The device file of a device that was measured on ten networks, in the current folder."""
+    """Write the file of a device that was measured on ten networks into the current folder."""
     ten = design(SPACE, 10, np.random.default_rng(0))
     fit_device(SPACE, ten, factor * seconds(ten), name).save(f"{name}.json")
     return f"{name}.json"
@@ -147,7 +147,7 @@ def test_a_factor_of_the_reward_may_be_on_a_device() -> None:
 
 
 def test_a_device_of_ones_own() -> None:
-    """By its file, and by its name in a limit; a changed file is refused on resume."""
+    """By its file, and by its name in a limit; resuming with a changed file is refused."""
     file = own_device()
     result = found(target_latency="15ms", on=f"{file},zcu102", limit=["latency@my-phone:14ms"])
     best = best_of(result)

@@ -1,4 +1,4 @@
-"""One set of promises, kept by every strategy."""
+"""Properties that all strategies share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL = pytest.mark.parametrize("name", [name for name in catalog.STRATEGIES if na
 
 
 def make(name: str, the_space: SearchSpace, objective: Objective = TARGET) -> Strategy:
-    if name == "evolution":  # reaches its tournaments within the tests' budgets
+    if name == "evolution":  # small enough that tournaments start within the budgets of the tests
         return Evolution(population=20, tournament=5)
     if name == "nsga2":
         return Nsga2(population=20)
@@ -146,7 +146,7 @@ def test_an_optuna_sampler_is_told_limits_by_constraints() -> None:
     trials = strategy._studies[history].study.get_trials()
     violated = [trial for trial in trials if trial.constraints.get("limits", 0.0) > 0]
     kept = [trial for trial in trials if trial.constraints.get("limits") == 0.0]
-    # each infeasible wish has its violation and a value that attracts nobody
+    # each infeasible proposal has its violation and a low value
     assert violated
     assert kept
     assert min(trial.value for trial in kept) >= max(trial.value for trial in violated[-1:])
@@ -187,7 +187,7 @@ def test_front_ranks_and_crowding_of_a_known_case() -> None:
 
 
 def test_evolution_forgets_the_old() -> None:
-    # the best network is older than the population: its children are no longer proposed
+    # the best network is too old for the population, so its children are not proposed
     history = tried("random", 30)
     strategy = Evolution(population=10, tournament=200)
     young = history.genotypes[-10:][history.reward[-10:].argmax()]

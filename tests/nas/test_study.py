@@ -1,4 +1,4 @@
-"""The record of a dear search: claims, results, take-overs, settings."""
+"""The study, the record of a search by training: claims, results, take-overs, settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vbs import processes
 
 
 def trials(url: str) -> list[optuna.trial.FrozenTrial]:
-    """As anybody else reads them."""
+    """Return the trials as Optuna reads them."""
     return optuna.load_study(study_name="search", storage=url).trials
 
 
@@ -132,7 +132,7 @@ def test_a_learning_curve_may_be_told_twice(study: Study, url: str) -> None:
         study.report(number, point)
     assert math.isnan(trials(url)[0].intermediate_values[2])
     study.report(number, Point(2, 56.0, 4.0))
-    study.finish(number, Answer(56.0))  # an answer without a curve leaves the told one
+    study.finish(number, Answer(56.0))  # an outcome without a curve keeps the reported one
     assert history_of(study).curves[0] == (Point(1, 41.0, 2.0), Point(2, 56.0, 4.0))
     assert trials(url)[0].intermediate_values == {1: 41.0, 2: 56.0}
 
@@ -162,13 +162,13 @@ def test_what_a_driver_leaves_undone_is_taken_over_by_one_other(study: Study, ur
     assert other.abandoned() == one.abandoned() == []
     assert one.started == 2
     assert one.claim(NETWORKS[1], {}, most=2) is None
-    again = one.claim(claim.genotype, {}, most=1)  # one of those that were begun
+    again = one.claim(claim.genotype, {}, most=1)  # one of those that were started
     assert (again, one.started) == (2, 2)
     lost, _, retry = trials(url)
     assert lost.state.name == "FAIL"
     assert lost.user_attrs["lost"] == one.driver
     assert retry.user_attrs["retry of trial"] == 0
-    assert len(history_of(other)) == 1  # what was lost is no row
+    assert len(history_of(other)) == 1  # lost evaluations have no row
     np.testing.assert_array_equal(history_of(other).pending, NETWORKS[7:8])
 
 
@@ -196,7 +196,7 @@ def test_a_driver_elsewhere_is_gone_after_the_grace(
     time.sleep(0.6)
     assert patient.abandoned() == []
     assert len(hasty.abandoned()) == 1
-    remote.report(number, CURVE[0])  # it was only slow
+    remote.report(number, CURVE[0])  # it had not ended, it was only slow
     assert not remote.finish(number, Answer(60.0))
     again = claimed(hasty, NETWORKS[0])
     assert hasty.finish(again, Answer(61.0))

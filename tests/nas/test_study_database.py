@@ -1,4 +1,4 @@
-"""The database under a study: what is refused, full disks, files that vanish, the dashboard."""
+"""The database of a study: refused addresses, full disks, deleted files, the dashboard."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_postgresql_without_its_driver_names_what_to_install(
 
 
 def test_drivers_that_start_together_make_the_file_together(tmp_path: Path) -> None:
-    """sqlite says at once that a file is locked whose journal two connections change."""
+    """sqlite reports a locked file at once if two connections change its journal mode."""
     drivers, files = 8, 30
     together = threading.Barrier(drivers)
 
@@ -92,7 +92,7 @@ def test_drivers_that_start_together_make_the_file_together(tmp_path: Path) -> N
 def test_a_file_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    if "?" in name and Version(sqlalchemy.__version__) < Version("2.1"):  # it reads it as a query
+    if "?" in name and Version(sqlalchemy.__version__) < Version("2.1"):  # it is read as a query
         with pytest.raises(ValueError, match="names no plain file"):
             opened(f"sqlite:///{folder}/study.db")
         return
@@ -118,7 +118,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_study_is_intact(
     assert "\n" not in str(lost.value)
     with sqlite3.connect(tmp_path / "study.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    study.finish(number, Answer(61.0))  # there is room again
+    study.finish(number, Answer(61.0))  # there is space again
     assert history_of(opened(url)).accuracy.tolist() == [60.0, 61.0]
 
 
@@ -145,7 +145,7 @@ def test_a_frozen_driver_does_not_hold_up_the_others_for_ever(
             frozen.execute("BEGIN IMMEDIATE")
             with pytest.raises(StudyLost, match="database is locked"):
                 study.claim(NETWORKS[0], {})
-            assert len(history_of(study)) == 0  # reading goes on
+            assert len(history_of(study)) == 0  # reading still works
         assert study.claim(NETWORKS[0], {}) == 0
 
 
@@ -197,7 +197,7 @@ def test_a_trial_costs_the_driver_little_time(url: str) -> None:
 
 
 def get(app: Any, path: str) -> dict[str, Any]:
-    """What a web application answers, as JSON."""
+    """Return the JSON answer of a web application."""
     status: list[str] = []
     environment = {
         "REQUEST_METHOD": "GET",

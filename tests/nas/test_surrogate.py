@@ -1,4 +1,4 @@
-"""The ImageNet surrogate: quality claims, speed, the file it ships in, and its messages."""
+"""The ImageNet surrogate: recorded quality, speed, the shipped file, and messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_recorded_scores_reach_the_goals():
 
 @pytest.mark.slow
 def test_a_held_out_fold_is_predicted_as_recorded(measurements):
-    """One of the five fits anew, from the measurements: what the results file says is so."""
+    """Repeats one of the five fits from the measurements and compares it with the results file."""
     held = fold_of(measurements.genotypes, 0) == 0
     predict = shipped(SPACE, measurements.genotypes[~held], measurements.accuracy[~held])
     predicted = Predicted(*predict(measurements.genotypes[held]))
@@ -65,7 +65,7 @@ def test_a_held_out_fold_is_predicted_as_recorded(measurements):
 
 
 def test_coverage_is_near_nominal_where_data_is_thin():
-    """Eight, nine and more decisions from any training network, and beyond the best of them."""
+    """For networks with eight or more decisions unlike any trained network's, and for the best."""
     results = json.loads(RESULTS.read_text())
     slices = results["slices"]["differing decisions to nearest training network"]
     for thin in (*slices[-2:], results["extrapolation"]):
@@ -74,7 +74,7 @@ def test_coverage_is_near_nominal_where_data_is_thin():
 
 
 def test_the_shipped_file_holds_the_measured_networks(measurements):
-    """All measured networks once, repeats averaged, and predictions that fit them closely."""
+    """It holds all measured networks once, with repeats averaged, and fits them closely."""
     surrogate = load_surrogate()
     distance, row = surrogate.measured.nearest(measurements.genotypes)
     assert (distance == 0).all()
@@ -85,7 +85,7 @@ def test_the_shipped_file_holds_the_measured_networks(measurements):
 
 
 def test_reference_network_reads_the_short_schedule():
-    """EfficientNet-B0 is about 66% under the measurements' schedule (not 77%)."""
+    """EfficientNet-B0 has about 66% under the measurements' schedule (not 77%)."""
     b0 = SPACE.encode(SPACE.references["EfficientNet-B0"])[None]
     mean, std = load_surrogate().predict(b0)
     assert mean[0] == pytest.approx(66.0, abs=0.5)
@@ -133,7 +133,7 @@ def test_the_file_is_small_and_holds_no_pickle(tmp_path):
             np.load(tmp_path / "copy.npz", allow_pickle=False) as copy,
         ):
             assert arrays.files == copy.files
-            for name in arrays.files:  # the bytes around them are Python's, and differ by version
+            for name in arrays.files:  # the bytes around them depend on the version of Python
                 assert arrays[name].dtype == copy[name].dtype != object
                 np.testing.assert_array_equal(arrays[name], copy[name])
         write_surrogate(tmp_path / "again.npz", surrogate)
@@ -152,7 +152,7 @@ def test_json_archive_equals_the_parquet_rows(shared_data, measurements):
 
 
 def test_params_of_the_measurements_are_ours(measurements):
-    """The decisions mean what the measurements mean by them: params agree to the unit."""
+    """Params agree exactly, so the decisions have the meaning that the measurements give them."""
     np.testing.assert_allclose(
         SPACE.costs(measurements.genotypes).params, measurements.params, atol=0.5, rtol=0
     )

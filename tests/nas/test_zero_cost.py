@@ -31,7 +31,7 @@ from train.data.augment import Draws, Preparation, finish, frame
 # --- codes and perturbations
 
 
-# --- costs, and manners
+# --- costs, and side effects
 
 
 # --- percentiles

@@ -1,4 +1,4 @@
-"""Scores without training against their published definitions."""
+"""Scores without training equal their published definitions."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_wider_networks_score_higher(name):
 
 
 def gradients(network: nn.Module, images: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Kernels and their gradients, by `backward`."""
+    """Return kernels and their gradients by `backward`."""
     network = copy.deepcopy(network).train()
     F.cross_entropy(network(images), targets).backward()
     layers = [each for each in network.modules() if isinstance(each, nn.Conv2d | nn.Linear)]
@@ -169,7 +169,7 @@ def test_images_that_are_equal_have_no_naswot():
 
 @pytest.mark.parametrize("width", [64, 512])
 def test_zen_of_gaussian_layers_is_what_their_variances_say(width):
-    """Batch norm divides the change by its deviation, the correction multiplies it again."""
+    """Batch norm divides the change by its deviation, and the correction multiplies it again."""
     network = nn.Sequential(
         nn.Conv2d(3, width, 1, bias=False),
         nn.BatchNorm2d(width),

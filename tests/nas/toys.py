@@ -1,4 +1,4 @@
-"""Spaces, networks, tables and evaluators small enough to know the answer."""
+"""Test helper: small spaces, networks, tables and evaluators with known answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TARGET = Objective(400e6, "feasible")
 
 
 class Synthetic(Evaluator):
-    """Deterministic accuracies: a smooth part by FLOPs, a fixed preference for each option."""
+    """Deterministic accuracies: a smooth function of FLOPs and a fixed preference per option."""
 
     name = "synthetic"
 
@@ -36,7 +36,7 @@ class Synthetic(Evaluator):
 
 
 def tiny_space() -> SearchSpace:
-    """24 networks that are plain tuples, with a cost function of their own."""
+    """Return a space of 24 networks, which are plain tuples, with its own cost function."""
     return SearchSpace(
         "tiny",
         {"width": (8, 16, 32, 64), "depth": (1, 2, 3), "kind": ("a", "b")},
@@ -50,20 +50,20 @@ def b0_space() -> SearchSpace:
 
 
 def made_up(the_space: SearchSpace, kind: str = "latency", **fields: object) -> Times:
-    """A table of random times for every block of a space."""
+    """Return a table of random times for every block of a space."""
     rng = np.random.default_rng(0)
     blocks = {name: (float(rng.uniform(1e-4, 1e-2)), 1e-5) for name in block_names(the_space)}
     return Times(kind, blocks, **fields)
 
 
 def small_space(**changes: Any) -> Any:
-    """The compact space for small images of few classes."""
+    """Return the compact space for small images of few classes."""
     settings = {"resolution": 16, "classes": 3, "width": 0.5, "small_images": True} | changes
     return space("compact", **settings)
 
 
 def small(**changes: Any) -> Architecture:
-    """One stage of two layers, with what is asked for."""
+    """Return an architecture of one stage with two layers, with changes."""
     stage = {"op": "mbconv", "layers": 2, "kernel": 3, "stride": 1, "expand": 2, "channels": 8}
     frame_of = {"stem": 8, "head": 16, "resolution": 16, "classes": 3}
     frame_of |= {name: changes.pop(name) for name in list(changes) if name in frame_of}

@@ -1,1 +1,1 @@
-"""Tests of scaling."""
+"""Tests of `scaling`."""

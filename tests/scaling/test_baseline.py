@@ -1,4 +1,4 @@
-"""The whole method in one line: its steps, what goes on, its page as a reader sees it."""
+"""The command for the whole method: its steps, resuming, and its page."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_dry_run_says_what_would_be_done(baseline: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_more_hours_train_what_is_missing_only(baseline: Path, tmp_path: Path) -> None:
     shutil.copytree(baseline / "out", tmp_path / "out")
-    for place in (tmp_path / "out" / "train").glob("*/results.json"):  # as fewer hours leave it
+    for place in (tmp_path / "out" / "train").glob("*/results.json"):  # as after a shorter limit
         known = json.loads(place.read_text())
         one = next(row for row in known["trials"] if "phi1" in row["network"])
         place.write_text(json.dumps({**known, "trials": [one]}))
@@ -181,7 +181,7 @@ def test_trainings_that_were_cut_short_go_on_where_they_were(
     assert [*(tmp_path / "out" / "train").iterdir()] == [folder]
     assert cut.is_file()
     assert "train.ray_tune --resume --out" in done.stderr
-    assert "1 of 2 ended before" in done.stderr  # the other one was over
+    assert "1 of 2 ended before" in done.stderr  # the other one had ended
 
 
 @pytest.mark.slow
@@ -195,7 +195,7 @@ def test_what_was_made_of_another_network_goes_aside(baseline: Path, tmp_path: P
     assert not (tmp_path / "out" / "family").exists()
     assert (tmp_path / "out" / f"family-of-{own}").is_dir()
     known = json.loads((tmp_path / "out" / "baseline.json").read_text())
-    assert known["bases"]["family"] == "other"  # whatever happens next
+    assert known["bases"]["family"] == "other"  # whatever follows
     chain_of.settle("family", own)
     assert (tmp_path / "out" / "family" / "family.json").exists()
 
@@ -269,7 +269,7 @@ def test_a_page_names_no_folders_of_its_machine(words: list[str], shown: list[st
 
 
 def begun(place: Path, **settings: object) -> Chain:
-    """A chain whose folder holds the record of version 0.1."""
+    """Return a chain whose folder holds the record of version 0.1."""
     known = {
         "data": "cifar10",
         "target_flops": "4M",

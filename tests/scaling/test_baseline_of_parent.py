@@ -62,7 +62,7 @@ def test_one_step_and_a_page(place: Path) -> None:
     assert str(place) not in page.replace(str(place / "parent.safetensors"), "")
     again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert again.returncode == 0
-    assert "==" not in again.stderr  # nothing is left to do
+    assert "==" not in again.stderr  # nothing remains to be done
 
 
 def test_a_dry_run_names_the_targets(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Members whose real cost is what was asked for."""
+"""Family members whose real cost meets the budget."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_real_flops_are_within_three_percent(name: str, phi: float, rules: Rules
     if rules.largest:
         assert member.resolution <= rules.largest
     real = real_factors(base, member)
-    if rules.kind == "compound":  # near the direction that was asked for
+    if rules.kind == "compound":  # near the requested direction
         power = phi * math.log(2) / math.log(factors.growth)
         for found, asked in zip(real, factors, strict=True):
             assert abs(math.log(found) - power * math.log(asked)) < 0.12
@@ -51,7 +51,7 @@ def test_one_axis_stays_one_axis() -> None:
 
 
 def narrow() -> Architecture:
-    """A small network for 32 px, such as a search on CIFAR-10 finds."""
+    """Return a small network for 32 px, such as a search on CIFAR-10 finds."""
     stages = [(2, 16, 1), (1, 48, 2), (3, 64, 2), (2, 48, 1)]
     return dataclasses.replace(
         zoo("mobilenet_v2"),
@@ -67,7 +67,7 @@ def narrow() -> Architecture:
 
 
 def test_no_stage_of_a_larger_member_is_smaller() -> None:
-    """Of a narrow network, whose channels in eights are a coarse staircase."""
+    """Uses a narrow network, whose channels in multiples of eight grow in large steps."""
     network = narrow()
     for phi in (0.5, 1, 1.5, 2, 3):
         member = within_budget(network, Factors(1.0, 1.2226, 1.1567), 2.0**phi)
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_said(growth: float, tolerance: float, complaint: str)
 
 
 def seconds(networks: Sequence[Architecture]) -> list[float]:
-    """As a GPU would take them: a start for each layer, and less for FLOPs of wide layers."""
+    """Return times as on a GPU: a constant for each layer, and sublinear in FLOPs."""
     return [
         1e-4 * sum(stage.layers for stage in each.stages) + 1e-8 * cost(each).flops ** 0.8
         for each in networks
@@ -165,7 +165,7 @@ def test_a_growth_below_every_rounding_is_told() -> None:
 
 @pytest.mark.parametrize("phi", [1.0, 2.0, 3.0])
 def test_a_clock_that_jumps_is_followed(phi: float) -> None:
-    """Sides that do not halve to whole numbers take longer, and no measurement is exact."""
+    """Sides that do not halve to whole numbers take longer, and measurements have noise."""
     rng = np.random.default_rng(0)
 
     def costs(networks: Sequence[Architecture]) -> list[float]:

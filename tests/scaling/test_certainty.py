@@ -1,4 +1,4 @@
-"""Grids and comparisons of trained networks: errors of the images, leads, doubts."""
+"""Grids and comparisons of trained networks: errors of the images, leads, uncertainty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCORED = Scored(72, 100 / 12, "what may help: --fidelity epochs=24")
 
 
 def trained(*accuracies: list[float], images: int = 72) -> dict[str, Result]:
-    """Results of networks by their accuracies, by seed."""
+    """Return results of networks from their accuracies by seed."""
     return {
         f"net{index}": Result(dict(enumerate(values)), 1.0, {}, images)
         for index, values in enumerate(accuracies)
@@ -26,7 +26,7 @@ def trained(*accuracies: list[float], images: int = 72) -> dict[str, Result]:
 
 def test_the_error_of_a_result_holds_its_images() -> None:
     (equal,) = trained([47.22, 47.22]).values()
-    assert equal.error == pytest.approx(5.84, abs=0.01)  # once ± 0.00
+    assert equal.error == pytest.approx(5.84, abs=0.01)  # was once ± 0.00
     assert equal.to_json()["standard_error"] == pytest.approx(5.84, abs=0.01)
     assert equal.to_json()["images"] == 72
     (unknown,) = trained([47.0, 49.0], images=0).values()
@@ -68,7 +68,7 @@ def test_what_helps_names_the_options() -> None:
 def test_the_surface_knows_the_noise_of_images_where_each_has_one_seed() -> None:
     rng = np.random.default_rng(0)
     places = rng.dirichlet(np.ones(3), 14)
-    values = [[float(100 * rng.binomial(72, 0.5) / 72)] for _ in places]  # noise alone
+    values = [[float(100 * rng.binomial(72, 0.5) / 72)] for _ in places]  # only noise
     blind = fit(places, np.zeros(14), values, np.random.default_rng(0))
     assert math.isnan(blind.f_ratio)
     surface = fit(places, np.zeros(14), values, np.random.default_rng(0), images=72)

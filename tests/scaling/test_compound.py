@@ -1,4 +1,4 @@
-"""Compound scaling against the published families and tables."""
+"""Compound scaling reproduces the published families and tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_scale_is_the_spaces_own() -> None:
 
 
 # Tan & Le 2019, table 3, in G multiply-adds. Its two rows of ResNet-50 for depth and width are
-# printed the wrong way round: depth 4 costs what it gives for width 2, and the other way.
+# printed in the wrong order: the cost printed for width 2 is that of depth 4, and vice versa.
 @pytest.mark.parametrize(
     ("name", "factors", "published"),
     [

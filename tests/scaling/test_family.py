@@ -1,4 +1,4 @@
-"""Families: published members to the unit, exact budgets, and the command as its users meet it."""
+"""Families: published members exactly, exact budgets, and the command."""
 
 from __future__ import annotations
 
@@ -435,7 +435,7 @@ def test_the_next_members_are_forecast_from_trained_ones(tmp_path: Path) -> None
         found = each["predicted_top1"]
         assert found["percent"] == pytest.approx(each["published_top1"], abs=1)
         assert found["std"] < other["predicted_top1"]["std"]
-    # by phi, members that are not shown count too
+    # members that are not shown count as well
     shown = members_of(["--phi", "4", "--known", "0=77.1,1=79.1,2=80.1,3=81.6"], tmp_path / "four")
     assert shown[0]["predicted_top1"] == members[4]["predicted_top1"]
 
@@ -474,8 +474,10 @@ def test_a_family_grows_in_the_time_of_a_device(
 
 
 def test_times_by_totals_grow_as_timm_reports_of_a_like_device() -> None:
-    """timm 1.0.31, benchmark-infer-amp-nhwc on an RTX 4090: images/s of tf_efficientnet_b0 to b7;
-    the RTX 3090's totals know nothing of them."""
+    """Compared with timm 1.0.31, benchmark-infer-amp-nhwc on an RTX 4090.
+
+    Its images/s of tf_efficientnet_b0 to b7 were not used for the totals of the RTX 3090.
+    """
     reported = [7640.8, 4891.58, 3827.63, 2265.14, 1110.38, 553.22, 322.38, 189.69]
     times = device_times("rtx3090")
     found = times([zoo(f"efficientnet_b{index}") for index in range(8)])
@@ -529,7 +531,7 @@ def test_a_device_file_imports_no_code(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_accuracy_in_a_file_may_be_no_percentage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A family then has no predictions; a grid, which consists of them, is refused."""
+    """Without a percentage a family has no predictions, and a grid of predictions is refused."""
     base = tmp_path / "best.json"
     network = json.loads(zoo("efficientnet_b0").to_json())
     for number, accuracy in enumerate((1e308, -5, 0, 96)):

@@ -1,4 +1,4 @@
-"""Families that go down from a trained parent, with the weights that their members inherit."""
+"""Families of smaller networks from a trained parent, whose members inherit its weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = cost(toys.PARENT).flops
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with images, a parent, and what a search leaves of its teacher and its result."""
+    """Return a folder with images, a parent, and the teacher and result of a search."""
     place = tmp_path_factory.mktemp("family")
     data = load(toys.image_folder(place / "images"), minival=0.2)
     toys.trained_parent(place / "parent.safetensors", data)

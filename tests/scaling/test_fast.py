@@ -1,4 +1,4 @@
-"""Fast compound scaling and TinyNet's shrinking, to the published digits."""
+"""Fast compound scaling and TinyNet's shrinking reproduce the published digits."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_weights_that_are_no_shares_are_refused(weights: tuple[float, ...]) -> N
     zip(TINY, (6_187_972, 3_730_562, 2_457_234, 2_338_446, 2_042_972), strict=True),
 )
 def test_tinynets_are_those_of_timm(factors: Factors, params: int) -> None:
-    """Params of timm's tinynet_a to tinynet_e."""
+    """Compares params of timm's tinynet_a to tinynet_e."""
     assert cost(grown(B0, factors, TINY_RULES)).params == params
 
 

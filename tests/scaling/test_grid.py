@@ -1,4 +1,4 @@
-"""Grids: which candidates there are, and what stands for the base."""
+"""Grids: their candidates, and the network that represents the base."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_candidates_are_all_distinct_networks_of_the_grid_that_meet_the_growth()
     ways = [round(1 + 0.1 * i, 6) for i in range(14)]
     for depth, width, side in itertools.product(ways, ways, ways):
         if not 0.8 < depth * width**2 * side**2 < 2.5:
-            continue  # far from the growth, whatever is rounded
+            continue  # far from the growth with any rounding
         for layers in ("up", "nearest"):
             network = grown(B0, Factors(depth, width, side), Rules(layers=layers))
             if abs(cost(network).flops / cost(B0).flops / 2 - 1) <= 0.05:
@@ -39,7 +39,7 @@ def test_candidates_are_all_distinct_networks_of_the_grid_that_meet_the_growth()
 
 
 def test_facts_about_b0s_grid() -> None:
-    """FACTS section 3: step 0.05, formula near 2: networks of 1.93 to 3.33 times the cost."""
+    """Step 0.05, formula near 2: networks of 1.93 to 3.33 times the cost (FACTS.md, section 3)."""
     ways = [round(1 + 0.05 * i, 6) for i in range(23)]
     near = [
         Factors(*point)
@@ -77,7 +77,7 @@ def test_the_papers_coefficients_are_among_them() -> None:
 
 
 def apart(places: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Distances [n, m] of places [n, k] from others [m, k]."""
+    """Return distances [n, m] of places [n, k] to places [m, k]."""
     return np.sqrt(((places[:, None] - others[None]) ** 2).sum(2))
 
 
@@ -95,7 +95,7 @@ def test_spread_covers_the_triangle() -> None:
 
 
 def test_growth_may_be_of_any_cost() -> None:
-    """Seconds that rise with the side only; few networks are asked for them."""
+    """Times that grow with the side only; few networks are measured."""
     asked: list[int] = []
 
     def costs(networks: Sequence[Architecture]) -> list[float]:

@@ -1,4 +1,4 @@
-"""`scaling.grid`: the command from images to coefficients."""
+"""The command `scaling.grid`, from images to coefficients."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def finished_trials(study: Path) -> list[tuple[int, str]]:
         query = "select number, datetime_complete from trials where state = 'COMPLETE'"
         try:
             return sorted(database.execute(query).fetchall())
-        except sqlite3.OperationalError:  # not made yet
+        except sqlite3.OperationalError:  # not created yet
             return []
 
 
@@ -163,7 +163,7 @@ def test_what_failed_is_trained_again_where_that_is_asked_for(images: str, tmp_p
         "5min",
     ]
     again = called(words)
-    assert again.returncode == 1  # nobody asked for it
+    assert again.returncode == 1  # not requested
     mended = called([*words, "--retry-failed"])
     assert mended.returncode == 0, mended.stderr
     record = json.loads((tmp_path / "grid" / "grid.json").read_text())

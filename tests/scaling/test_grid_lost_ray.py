@@ -1,4 +1,4 @@
-"""A grid whose Ray is killed: one line, the results so far, and a grid that can be resumed."""
+"""A grid whose Ray is killed: a one-line error, results so far, and a successful resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOST = "scaling.grid: Ray has ended on this machine: one of its processes crashe
 
 
 def trained(record: Path) -> int:
-    """How many trainings the grid has recorded."""
+    """Return how many trainings the grid has recorded."""
     return json.loads(record.read_text())["outcome"]["trained"] if record.exists() else 0
 
 
@@ -41,7 +41,7 @@ def test_a_grid_whose_ray_is_killed_is_resumed(tmp_path: Path) -> None:
     assert grid.returncode == 1, told
     assert told.splitlines()[-1] == f"{LOST}; --resume --out {out} continues"
     assert "Traceback" not in told
-    assert "[E " not in told  # of Ray's C++
+    assert "[E " not in told  # lines of Ray's C++ code
     assert json.loads((out / "grid.json").read_text())["status"] == "failed"
     assert all_end(known, 60.0)
     before = trained(out / "grid.json")

@@ -1,4 +1,4 @@
-"""Grids without trainings: gains from published trainings, what is written and refused."""
+"""Grids without trainings: gains from published trainings, files and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from tests.commands import family, grid
 
-FEW = {"step": 0.2}  # of the grid: few candidates
+FEW = {"step": 0.2}  # step of the grid: few candidates
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def predicted(**options: object) -> PublishedGrid:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> PublishedGrid:
-    """The grid of EfficientNet-B0."""
+    """Return the grid of EfficientNet-B0."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("plain"))
         result = predicted()
@@ -61,7 +61,7 @@ def test_candidates_have_their_gains_at_their_real_costs(plain: PublishedGrid) -
 
 
 def test_published_coefficients_tie_with_the_optimum(plain: PublishedGrid) -> None:
-    """Those of EfficientNet-B0: (1.2, 1.1, 1.15)."""
+    """The coefficients of EfficientNet-B0 are (1.2, 1.1, 1.15)."""
     optimum = plain.optimum
     assert optimum.losses["published (1.2, 1.1, 1.15)"] < 0.3
     for (low, high), value in zip(optimum.intervals, optimum.coefficients, strict=True):

@@ -1,4 +1,4 @@
-"""The estimate of a training's memory against what autograd really keeps."""
+"""The estimate of a training's memory equals the memory that autograd keeps."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from search_spaces.network import build
 
 
 def kept(architecture: Any, batch: int, *, lean: bool) -> int:
-    """Bytes of the tensors that a forward pass keeps for backward, weights apart."""
+    """Return bytes of the tensors that a forward pass keeps for backward, without weights."""
     network = build(architecture).train()
-    if not lean:  # somebody who looks at the modules makes them keep what they do elsewhere
+    if not lean:  # with hooks, modules do not take the lean path
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.register_forward_hook(lambda *_: None)
     own = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     sizes: dict[int, int] = {}
-    alive = []  # else an address could be used twice
+    alive = []  # keeps tensors alive, because an address could be used twice
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()

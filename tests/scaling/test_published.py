@@ -1,4 +1,4 @@
-"""Growth predicted from published trainings: recorded claims, predictions, forecasts, the prior."""
+"""Growth predicted from published trainings: recorded quality, forecasts, and the prior."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_recorded_scores_reach_the_goals(results: dict[str, Any]) -> None:
 
 
 def test_recorded_forecasts_of_b4_reach_the_goal(results: dict[str, Any]) -> None:
-    """From B0 to B3, for each recipe, and of Lite4 and V2-B3."""
+    """Forecasts from B0 to B3 for each recipe, and of Lite4 and V2-B3."""
     b4 = [
         row
         for row in results["forecasts"]
@@ -225,7 +225,7 @@ def test_forecasts_of_nothing_are_refused() -> None:
 
 
 def test_the_prior_of_the_surface_is_the_regression() -> None:
-    """Up to a constant, and to the line by which points follow the latent value."""
+    """Equal up to a constant and to the line from latent values to points."""
     prior = surface_prior(2.0, base_top1=77.1)
     places = simplex()
     gain, _ = predicted_gain(split_factors(places, 2.0), base_top1=77.1)
@@ -269,7 +269,7 @@ def test_a_fitting_prior_narrows_what_is_known() -> None:
 
 
 def test_a_wrong_prior_is_outvoted() -> None:
-    """Width alone is best by far: no published recipe is like that."""
+    """In the data width alone is best by far, unlike in any published recipe."""
     prior = surface_prior(8.0, base_top1=77.1)
     wrong = np.array([0.0, 12.0, 4.0, 0.0, 0.0, 0.0])
     values = trained(wrong, 0.3, 0)
@@ -327,7 +327,7 @@ def test_the_shipped_models_are_the_fit(shared_data: Path) -> None:
 
 
 def test_the_gradient_of_the_evidence(shared_data: Path) -> None:
-    """Against differences."""
+    """Compares it with finite differences."""
     from experiments.lib.published_table import read_table
     from scaling.published.fit import grouped, objective
     from scaling.published.model import SQUARES
@@ -344,7 +344,7 @@ def test_the_gradient_of_the_evidence(shared_data: Path) -> None:
 
 
 def test_recorded_replays_of_the_prior() -> None:
-    """Fewer trainings where it fits; where it is wrong the loss is that of no prior."""
+    """A fitting prior saves trainings; a wrong one costs no more than no prior."""
     found = json.loads((RESULTS.parent / "growth_prior.json").read_text())
 
     def row(kind: str, arm: str, candidates: int) -> dict[str, Any]:

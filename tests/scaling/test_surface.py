@@ -1,4 +1,4 @@
-"""The surface through a grid's accuracies, on accuracies whose optimum is known."""
+"""The surface through a grid's accuracies finds a known optimum."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_noise_that_hides_the_optimum_is_said() -> None:
 
 
 def test_more_seeds_tell_what_is_there_to_tell() -> None:
-    """A weak optimum: with the seeds that are asked for, it shows in most cases."""
+    """With the recommended number of seeds a weak optimum is found in most cases."""
     told = []
     for seed in range(20):
         surface = fit(PLACES, EXCESS, accuracies(1.6, 2, seed), np.random.default_rng(seed))
@@ -66,7 +66,7 @@ def test_more_seeds_tell_what_is_there_to_tell() -> None:
 
 
 def test_a_valley_is_no_optimum() -> None:
-    """Two good corners and a bad middle: the best place is at one of the corners."""
+    """With two good corners and a bad middle the best place is one of the corners."""
     rng = np.random.default_rng(0)
     true = 60 + 6 * np.abs(PLACES[:, 0] - 0.5) - 3 * PLACES[:, 2]
     values = [[value + 0.3 * rng.normal() for _ in range(3)] for value in true]
@@ -82,7 +82,7 @@ def test_weights_are_least_squares_where_the_ridge_is_small() -> None:
     weights, *_ = np.linalg.lstsq(design, np.array(values)[:, 0], rcond=None)
     predicted = features(PLACES, np.zeros(len(PLACES))) @ weights
     assert surface.predict(PLACES) == pytest.approx(predicted, abs=0.25)
-    assert math.isnan(surface.noise)  # one seed each says nothing about seeds
+    assert math.isnan(surface.noise)  # one seed each shows no variation between seeds
 
 
 def test_pooled_deviation_is_numpys() -> None:

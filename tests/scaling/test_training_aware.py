@@ -1,4 +1,4 @@
-"""The V2 search: its reward, the family of what it finds, and the command."""
+"""The EfficientNetV2 search: its reward, the family of the network found, and the command."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def images(tmp_path: Path) -> str:
 
 
 def table(place: Path) -> str:
-    """A table in which all blocks of the space take as long at 16 px, without measuring."""
+    """Return a table in which all blocks take the same time at 16 px, without measuring."""
     the_space = space(SPACE, resolution=16, classes=2, width=0.125, small_images=True)
     blocks = dict.fromkeys(block_names(the_space), (0.001, 0.0001))
     Times("step_time", blocks).write(place / "table.json")

@@ -1,4 +1,4 @@
-"""Training-aware searches without trainings: what is found, written and refused."""
+"""Training-aware searches without trainings: results, files and errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def predicted(**options: object) -> PredictedAware:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> PredictedAware:
-    """The search of the default reward."""
+    """Return a search with the default reward."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("plain"))
         result = predicted()

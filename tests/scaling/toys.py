@@ -1,4 +1,4 @@
-"""What grids are made from, without images."""
+"""Test helper: settings of grids, without images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from train.recipe import change, preset
 
 
 def measuring() -> Measuring:
-    """Trainings of two epochs on 648 images of twelve classes, scored on 72."""
+    """Return trainings of two epochs on 648 images of twelve classes, scored on 72."""
     data = DataSummary(tuple("abcdefghijkl"), 648, 72, 32, {}, 100 / 12)
     return Measuring(Proxy, data, change(preset("proxy"), ["batch=32"]), Fidelity(2))

@@ -1,1 +1,1 @@
-"""Tests, mirroring the packages."""
+"""Tests of `search_spaces`."""

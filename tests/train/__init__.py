@@ -1,1 +1,1 @@
-"""Tests of the training."""
+"""Tests of `train`."""

@@ -1,4 +1,4 @@
-"""A small trained network with its images, for exports whose accuracy is measured."""
+"""Test helper: a small trained network with its images, for tests of the accuracy of exports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.export.images import prepared
 from train.preprocessing import Preprocessing
 
 CLASSES = ("dark", "light", "red")
-COLOURS = ((0, 0, 0), (180, 180, 180), (180, 0, 0))  # under dimmed photographs
+COLOURS = ((0, 0, 0), (180, 180, 180), (180, 0, 0))  # added to dimmed photographs
 SMALL = Architecture(
     stem=8,
     stages=(
@@ -32,13 +32,13 @@ SMALL = Architecture(
 
 
 def coloured(seed: int, label: str) -> Image.Image:
-    """A photograph of a class, of an odd size."""
+    """Return a photograph of a class, with an odd size."""
     pixels = 0.25 * smooth(seed, 40 + seed % 7, 50 + seed % 5) + COLOURS[CLASSES.index(label)]
     return Image.fromarray(pixels.astype(np.uint8))
 
 
 def photographs(folder: Path, *, train: int = 16, test: int = 12) -> str:
-    """Photographs of odd sizes in the three classes; what --data names."""
+    """Write photographs of odd sizes in three classes; return the value of --data for them."""
     number = 0
     for split, count in (("train", train), ("test", test)):
         for label in CLASSES:
@@ -53,10 +53,10 @@ def photographs(folder: Path, *, train: int = 16, test: int = 12) -> str:
 def trained(
     folder: Path, data: str, architecture: Architecture = SMALL, *, outlier: bool = False
 ) -> Path:
-    """The folder of a run: random features under a classifier that is fitted to the images.
+    """Return the folder of a run: random features and a classifier that is fitted to the images.
 
-    outlier  whether one channel inside of blocks.1.0 has values of 3,000 that nothing uses: the
-             scale that 8 bits have for all channels then leaves the others no levels.
+    outlier  whether one channel inside blocks.1.0 has values of 3,000 that nothing uses: the scale
+             of 8 bits that all channels share then leaves no levels for the others.
     """
     torch.manual_seed(0)
     network = build(architecture).eval()
@@ -88,7 +88,7 @@ def _make_outlier(network: Network) -> None:
 
 @torch.no_grad()
 def _fit(network: Network, data: str, how: Preprocessing) -> None:
-    """The classifier by ridge regression."""
+    """Fit the classifier by ridge regression."""
     split = load(data, minival=0.0).train
     images, targets = (torch.cat(parts) for parts in zip(*prepared(split, how), strict=True))
     features: list[torch.Tensor] = []

@@ -1,4 +1,4 @@
-"""Image files to load, and what comes of them."""
+"""Test helper: writes image files in several containers, and reads splits as tensors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def encoded(seed: int, size: tuple[int, int] = (16, 16), kind: str = "PNG") -> b
 def folder_of(
     place: Path, counts: dict[str, int], size: Callable[[int], tuple[int, int]] = lambda n: (16, 16)
 ) -> Path:
-    """Image files in the folders that the keys name."""
+    """Write image files into the folders that the keys name; return the folder of all."""
     number = sum(len(name) for name in counts)
     for folder, count in counts.items():
         (place / folder).mkdir(parents=True, exist_ok=True)

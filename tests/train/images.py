@@ -1,4 +1,4 @@
-"""Photographs as cameras, editors and scanners write them, small."""
+"""Test helper: small images in the formats of cameras, editors and scanners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def smooth(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
-    """uint8 [height, width, channels] with coarse and fine structure."""
+    """Return uint8 [height, width, channels] with coarse and fine structure."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 7, channels), np.uint8).squeeze())
     large = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int64)
@@ -19,7 +19,7 @@ def smooth(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
 
 
 def odd_images() -> dict[str, bytes]:
-    """Encoded images by the names of their files, of all kinds that `train.data.decode` knows."""
+    """Return encoded images by file name, of all kinds that `train.data.decode` reads."""
     rgb = Image.fromarray(smooth(0, 61, 43))
     rotated = Image.Exif()
     rotated[0x0112] = 6
@@ -45,7 +45,7 @@ def odd_images() -> dict[str, bytes]:
 
 
 def write_images(folder: Path, images: dict[str, bytes]) -> list[Path]:
-    """The images as files of a folder; their paths."""
+    """Write the images as files of a folder; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in images]
     for path, content in zip(paths, images.values(), strict=True):

@@ -1,4 +1,4 @@
-"""Trains in child processes that are killed at random moments; run by test_resume."""
+"""Test helper: trains in child processes that are killed at random moments; run by test_resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.execution import Execution
 
 
 class Fatal(loop.Report):
-    """Kills this process a moment after so many steps: between them, or while a file is written."""
+    """Kills its process shortly after `steps` steps: between steps, or while a file is written."""
 
     def __init__(self, steps: int, delay: float) -> None:
         self.left, self.delay = steps, delay

@@ -1,4 +1,4 @@
-"""Our loop and timm's: the same network, the same step, and the experiments that compare them."""
+"""Our loop and timm's have the same network and the same step; experiments that compare them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_steps_of_both_loops_give_equal_weights(kind: str) -> None:
 
 
 def _after_steps(recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """State dicts of both sides after three steps on the same images."""
+    """Return state dicts of both sides after three steps on the same images."""
     data = Case("", SMALL, "", 8, 1, False, "cpu").data()
     device = torch.device("cpu")
     run = begin(SMALL, data, resolved(recipe, SMALL), World(0, 1, device), 0, None)
@@ -166,7 +166,7 @@ def test_peak_memory_is_reported_by_a_process_of_its_own(network_file: Path) -> 
 
 
 def _cifar_like(folder: Path) -> str:
-    """Images of three classes, told apart by their colour, as parquet files."""
+    """Write images of three classes, which differ in colour, as parquet files."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 48), ("test", 24)):
         labels = np.arange(count) % 3

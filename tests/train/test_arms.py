@@ -1,4 +1,4 @@
-"""Experiments of several arms: resumed, refused, failed and ended, as commands."""
+"""Experiments of several arms as commands: resumed, refused, failed and interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from train.recipe import NORM_STATISTICS
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# an arm notes that it began, then answers, fails or takes a minute
+# an arm records its start, then returns, fails or takes a minute
 TOY = """
 import argparse, os, sys, time
 from pathlib import Path
@@ -64,7 +64,7 @@ def begin(place: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def called(place: Path, *more: str, **environment: str) -> tuple[int, list[str]]:
-    """Exit code and the lines on stderr."""
+    """Return exit code and lines on stderr."""
     process = begin(place, *more, **environment)
     _, told = process.communicate(timeout=240)
     return process.returncode, told.splitlines()
@@ -80,7 +80,7 @@ def result(place: Path) -> dict[str, Any]:
 
 
 def gone(process: int) -> bool:
-    """Whether it has ended, soon."""
+    """Return whether a process ends soon."""
     for _ in range(100):
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]

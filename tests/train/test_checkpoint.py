@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and never of others."""
+"""Checkpoints are written atomically, and those of other trainings are refused."""
 
 from __future__ import annotations
 

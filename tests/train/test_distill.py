@@ -1,4 +1,4 @@
-"""Distillation: the loss, the images that the teacher sees, and what a student learns by it."""
+"""Distillation: the loss, the images of the teacher, and the learning of a student."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A teacher that has learnt the toys."""
+    """Return a teacher that is trained on the toys."""
     recipe = toys.recipe("epochs=8", "mixup=0", "dropout=0", "drop_path=0")
     result = train(toys.NETWORK, toys.data(), recipe, execution=toys.CPU)
     assert result.test is not None

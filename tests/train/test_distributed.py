@@ -1,4 +1,4 @@
-"""Several processes train one network as one process would."""
+"""Several processes train a network as one process does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elastic training: gradients of sub-networks, what they learn, and exact resume."""
+"""Elastic training: gradients of sub-networks, their accuracy, and exact resume."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_gradients_are_those_of_the_sub_networks_that_share_the_weights() -> Non
 
     wanted = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
     for child in elastic.children(PARENT, 7):
-        # each sub-network on its own, and its gradients put back by where its weights come from
+        # each sub-network separately, with its gradients added to the weights that it shares
         places = {
             name: torch.arange(value.numel(), dtype=torch.float64).reshape(value.shape)
             for name, value in network.state_dict().items()
@@ -89,7 +89,7 @@ def _sources(child: object, importance: Importance):
 
 
 def smallest_accuracy(network: Network, importance: Importance) -> float:
-    """Test accuracy of the smallest sub-network at full resolution, statistics measured again."""
+    """Return the smallest sub-network's test accuracy at full resolution, recalibrated."""
 
     space = parent_space(PARENT)
     genotype = (space.option_counts - 1).astype(np.int8)
@@ -131,7 +131,7 @@ def test_an_elastic_training_resumes_exactly(tmp_path: Path) -> None:
     next(first)
     first.close()
     torch.manual_seed(4)
-    other = build(PARENT)  # whose importance is another one
+    other = build(PARENT)  # which has a different importance
     resumed = train(PARENT, toys.data(), short, execution=place, initial=other)
     assert whole.network is not None
     assert resumed.network is not None

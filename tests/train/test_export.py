@@ -1,4 +1,4 @@
-"""Exports: timm, onnxruntime and torch compute what the network computes, or nothing is left."""
+"""Exports compute the same in timm, onnxruntime and torch; failed exports leave no files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def exported(run: Path, to: str, *, out: str | None = None) -> ExportResult:
 
 
 def logits(run: Path, images: torch.Tensor) -> torch.Tensor:
-    """What the network of the run says."""
+    """Return the logits of the run's network."""
     weights = read_weights(run / "best.safetensors")
     network = build(weights.architecture).eval()
     network.load_state_dict(dict(weights.tensors))
@@ -70,7 +70,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 @torch.no_grad()
 def rebuilt_difference(architecture: Architecture) -> float:
-    """Largest difference of timm's rebuilt network to ours, over the logits' scale."""
+    """Return the largest difference of timm's rebuilt network to ours, relative to the logits."""
     description = json.loads(json.dumps(timm_description(architecture)))
     torch.manual_seed(0)
     ours = randomise(build(architecture)).eval()
@@ -79,7 +79,7 @@ def rebuilt_difference(architecture: Architecture) -> float:
     side = architecture.resolution
     images = noise(2, architecture.in_channels, side, side)
     expected = ours(images)
-    # a head whose ReLUs are all dead says 0
+    # a head whose ReLUs are all dead gives 0
     return float((theirs(images) - expected).abs().max() / expected.abs().max().clamp(min=1e-3))
 
 
@@ -267,7 +267,7 @@ def test_onnxruntime_computes_the_network_at_any_batch_size(padding, tmp_path):
         images = noise(batch, 3, 33, 33)
         answer = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
         torch.testing.assert_close(answer, logits(run, images), rtol=1e-4, atol=1e-4)
-    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()  # nobody's paths
+    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()  # no local paths
 
 
 def test_torchscript_runs_alone_at_any_size(tmp_path):
@@ -348,7 +348,7 @@ def test_of_an_export_that_is_not_the_network_nothing_is_left(read, tmp_path, mo
 
 
 def test_each_batch_is_judged_by_its_own_scale(monkeypatch):
-    """Huge logits for noise do not excuse a difference on pictures."""
+    """Large logits for noise do not hide a difference on photographs."""
     network = build(PLAIN).eval()
     pictures = 1e-3 * noise(4, 3, 33, 33)
 

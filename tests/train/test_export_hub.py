@@ -1,4 +1,4 @@
-"""Folders for the Hub: timm loads them without this project, and the card says what is known."""
+"""Folders for the Hub: timm loads them without this project, and the card has the known facts."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_searched_network_has_a_card_and_a_program(data, tmp_path, capsys, mon
     ):
         assert text in card, text
     assert "secret" not in card
-    assert str(tmp_path) not in card  # nobody's folders
+    assert str(tmp_path) not in card  # no local folders
     assert json.loads((run / "hub" / "config.json").read_text())["architecture"] == SEARCHED
     coloured(7, "light").save(tmp_path / "PHOTO.jpg")
     words = command.split()
@@ -136,7 +136,7 @@ def test_without_the_hub_it_says_what_to_type(data, tmp_path, monkeypatch, capsy
     error = capsys.readouterr().err.splitlines()[-1]
     assert "pip install huggingface_hub" in error
     assert f"hf upload me/net {run / 'hub'}" in error
-    assert (run / "hub" / "README.md").is_file()  # the export is there
+    assert (run / "hub" / "README.md").is_file()  # the export exists
 
 
 def test_an_upload_goes_to_the_hub_or_says_why_not(tmp_path, monkeypatch):

@@ -43,13 +43,13 @@ def runs(tmp_path_factory, data) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[tuple[str, str], Path]:
-    """ONNX files of networks by their weights, made once: torch's exporter takes seconds."""
+    """Return a cache of ONNX files by weights, because torch's exporter takes seconds."""
     return {}
 
 
 @pytest.fixture
 def run(runs, files, tmp_path, monkeypatch) -> Callable[[str], Path]:
-    """A function that returns a fresh folder of one of the runs, in the current folder."""
+    """Return a function that copies one of the runs to a new folder in the current folder."""
     monkeypatch.chdir(tmp_path)  # printed paths are relative to it
 
     def fresh(name: str) -> Path:
@@ -71,7 +71,7 @@ def run(runs, files, tmp_path, monkeypatch) -> Callable[[str], Path]:
 
 
 def photograph(folder: Path, name: str = "PHOTO.jpg") -> Path:
-    """A reddish photograph."""
+    """Write a reddish photograph."""
     coloured(99, "red").save(folder / name)
     return folder / name
 
@@ -81,7 +81,7 @@ def printed_command(out: str) -> str:
 
 
 def classified(command: str, folder: Path) -> list[str]:
-    """What the program of an export says about a photograph, without this project's modules."""
+    """Return the output of an export's program for a photograph, without this project."""
     photograph(folder)
     words = command.split()
     assert words[-1] == "PHOTO.jpg"

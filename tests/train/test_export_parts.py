@@ -35,7 +35,7 @@ SIZES = (
 
 
 def pixel_graph(how: Preprocessing):
-    """The preprocessing alone, as a function of decoded images."""
+    """Return the preprocessing alone as a function of decoded images."""
     from train.export.onnx_graph import preprocessing_model
     from train.export.runtimes import onnx_function
 
@@ -77,7 +77,7 @@ def test_the_graph_resizes_as_pillow_does(size):
     resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - 64) / 2), round((height - 64) / 2)
     expected = np.asarray(resized.crop((left, top, left + 64, top + 64)), np.float32)
-    if size != (333, 30):  # more than 8 times as high as wide: cut before it is resized
+    if size != (333, 30):  # more than 8 times as high as wide, so cropped before resizing
         assert np.abs(answer - expected).max() <= 1.01
     ours = framed(torch.from_numpy(pixels).permute(2, 0, 1)[None], how)[0].permute(1, 2, 0).numpy()
     assert np.abs(answer - ours).max() <= 1.01

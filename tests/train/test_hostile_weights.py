@@ -1,4 +1,4 @@
-"""Weights with impossible descriptions or numbers are refused by name, wherever they are read."""
+"""Weights with impossible descriptions or numbers are refused with their name by all readers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]
 
 
 def a_run(folder: Path, change: Change | None = None, *, text: str = "") -> Path:
-    """A folder with the best.safetensors of an untrained network, changed."""
+    """Return a folder with the changed best.safetensors of an untrained network."""
     folder.mkdir()
     path = folder / "best.safetensors"
     about = {"recipe": {}, "data": "none"}
@@ -63,7 +63,7 @@ def weight(make: Callable[[torch.Tensor], torch.Tensor]) -> Change:
 
 
 def huge(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """A network of thousands of gigabytes."""
+    """Return a network of thousands of gigabytes."""
     header["architecture"] = {**header["architecture"], "head": 10**6, "classes": 10**6}
     header["classes"] = [str(number) for number in range(10**6)]
 

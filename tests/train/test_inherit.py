@@ -1,4 +1,4 @@
-"""Inherited weights: equal parents, and children that compute what a masked parent computes."""
+"""Inherited weights: an equal parent, and children that compute the same as a masked parent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PARENTS = (
 
 
 def trained(name: str, side: int = 64) -> Network:
-    """A network with weights and statistics as different as those of a trained one."""
+    """Return a network with weights and statistics as diverse as those of a trained one."""
     torch.manual_seed(1)
     architecture = dataclasses.replace(zoo(name), resolution=side, classes=10)
     network = build(architecture).eval()
@@ -86,7 +86,7 @@ def test_the_weights_of_any_child_load(name: str) -> None:
 
 
 def masked(network: Network, child: Architecture, importance: Importance) -> Network:
-    """The parent, with nothing sliced: what the child lacks is set to 0 where it is made."""
+    """Return the parent with everything that the child lacks set to 0, without slicing."""
     network = copy.deepcopy(network)
     architecture = network.architecture
     kept = [

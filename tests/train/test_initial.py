@@ -1,4 +1,4 @@
-"""Initial weights: everything that fits is taken, nothing else, and it is said what was."""
+"""Initial weights: all fitting tensors are loaded, no others, and both are reported."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_a_source_that_is_none_is_one_line(source, said, tmp_path):
 
 
 def served(monkeypatch, pretrained):
-    """timm whose downloads are what `pretrained` returns."""
+    """Let timm's downloads return the weights of `pretrained`."""
     create = timm.create_model
 
     def replaced(name, *, pretrained: bool):

@@ -1,4 +1,4 @@
-"""Simulated int8 against onnxruntime's, on networks of every kind of activation and gate."""
+"""Simulated int8 equals onnxruntime's for all activations and gates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def small(activation: str, se: float) -> Architecture:
 
 
 def trained_like(network: Network) -> Network:
-    """Batch norm with statistics and scales that differ by channel, as training leaves them."""
+    """Set batch norms to statistics and scales that differ by channel, as after training."""
     generator = torch.Generator().manual_seed(0)
     network.train()
     for _ in range(20):
@@ -50,7 +50,7 @@ def trained_like(network: Network) -> Network:
     ],
 )
 def test_errors_are_those_of_onnxruntime(activation: str, se: float, least: float) -> None:
-    """As large, and correlated: a difference in the last bit of a range changes many roundings."""
+    """Equal in size and correlated: the last bit of a range changes many roundings."""
     torch.manual_seed(0)
     network = trained_like(build(small(activation, se)))
     images = torch.randn(64, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""Loggers of a training: what each keeps, resuming, and failures that stop nothing."""
+"""Loggers of a training: their records, resuming, and failures that do not end the training."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_interrupted_run_is_not_left_running(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     run = logged(tmp_path)
     with Loggers(["mlflow"], run) as loggers:
-        loggers.start(None)  # and nothing finishes
+        loggers.start(None)  # finish is not called
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     (found,) = client.search_runs([client.get_experiment_by_name("runs").experiment_id])
     assert found.info.status == "KILLED"
@@ -104,7 +104,7 @@ def test_trackio_keeps_curves_and_scores(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 class Broken(Logger):
-    """Fails where its class says."""
+    """Raises an error in the method named by `where`."""
 
     where = ""
 

@@ -1,4 +1,4 @@
-"""What a run says while it runs: curves.csv, TensorBoard's event files, bars and lines."""
+"""Logs of a running training: curves.csv, TensorBoard's event files, progress bars and lines."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_curves_stay_whole_when_writing_fails(tmp_path: Path) -> None:
 
 
 def read_events(folder: Path) -> list[Any]:
-    """All events of a folder in the order in which TensorBoard reads them."""
+    """Return all events of a folder in the order in which TensorBoard reads them."""
     from tensorboardX.proto.event_pb2 import Event
 
     events = []
@@ -89,7 +89,7 @@ def read_events(folder: Path) -> list[Any]:
 
 
 def shown(folder: Path, tag: str) -> list[tuple[int, float]]:
-    """(step, value) of a tag as TensorBoard shows it, restarts purged."""
+    """Return (step, value) of a tag as TensorBoard shows it, with restarts purged."""
     points: list[tuple[int, float]] = []
     for event in read_events(folder):
         if event.HasField("session_log") and event.session_log.status == 1:
@@ -202,7 +202,7 @@ def test_the_time_left_follows_the_last_epochs(
             now[0] += seconds
             progress.epoch(make_row(epoch))
     lines = capsys.readouterr().err.splitlines()
-    # the last epoch's speed: the mean of all would promise twenty seconds
+    # speed of the last epoch; the mean of all would predict twenty seconds
     assert [line.split(",")[-1].split()[0] for line in lines] == ["0:30", "0:20", "0:40"]
 
 
@@ -216,7 +216,7 @@ def test_a_run_resumed_within_an_epoch_does_not_count_the_steps_done_before(
             now[0] += 1
             progress.step(step)
         progress.epoch(make_row(2))
-    assert capsys.readouterr().err.endswith("   3:20 left\n")  # a second a step
+    assert capsys.readouterr().err.endswith("   3:20 left\n")  # one second per step
 
 
 class Terminal(io.StringIO):
@@ -227,7 +227,7 @@ class Terminal(io.StringIO):
 
 
 def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Put a terminal of 80 columns in the place of stderr (a fixture's would be captured)."""
+    """Replace stderr by a terminal of 80 columns (pytest captures that of a fixture)."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     for name, value in (("TERM", "xterm"), ("COLUMNS", "80"), ("LINES", "24")):

@@ -1,4 +1,4 @@
-"""The loop: it learns, resumes exactly, ends with a reason, and shares work among processes."""
+"""The training loop: learning, exact resume, reasons of failures, several processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Kept(Report):
-    """Remembers what it was told; stops after a given step."""
+    """Records its calls; stops after a given step."""
 
     def __init__(self, stop_at: int = 10**9) -> None:
         self.rows: list[dict] = []
@@ -174,7 +174,7 @@ def test_without_a_minival_the_last_moving_average_is_the_result() -> None:
 
 
 def test_accumulated_steps_equal_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    # batch norms see one part of a step at a time, so they are left out
+    # without batch norms, which see one part of a step at a time
     monkeypatch.setattr(state, "build", without_norms)
     plain = (
         "mixup=0",
@@ -314,7 +314,7 @@ def test_steps_share_their_images_without_overlap() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
 def test_memory_that_tensors_free_is_kept_for_the_next_step() -> None:
-    """Page faults of steps that follow each other, in a process of its own."""
+    """Counts page faults of consecutive steps in a separate process."""
     code = (
         "import ctypes, resource, torch; from train.memory_use import keep_freed_memory\n"
         "ctypes.CDLL(None).mallopt(-3, 1 << 17)  # every tensor from the system, to begin with\n"

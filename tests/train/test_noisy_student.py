@@ -1,4 +1,4 @@
-"""Noisy Student: noise, and rounds that survive being killed."""
+"""Noisy Student: noise, and rounds that are killed and resumed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pictures(place: Path, counts: dict[str, int], seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a network, labelled and unlabelled images, and a finished teacher."""
+    """Return a folder with a network, labelled and unlabelled images, and a finished teacher."""
     place = tmp_path_factory.mktemp("noisy")
     pictures(place / "data", {"train/red": 24, "train/green": 24, "val/red": 8, "val/green": 8}, 1)
     pictures(place / "pool", {"a/b": 40}, 2)
@@ -87,7 +87,7 @@ def same(first: Path, second: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def whole(made: Path) -> Path:
-    """Two rounds without a stop."""
+    """Return two uninterrupted rounds."""
     out = made / "whole"
     assert main(command(made, out, "--rounds", "2", "--confidence", "0")) == 0
     return out
@@ -343,7 +343,7 @@ def test_images_to_score_on_that_are_trained_on_are_warned_about(
 
 
 def test_a_students_record_says_that_it_is_one(whole: Path) -> None:
-    # train.run refuses to resume what has this; train.noisy_student --resume goes on with it
+    # train.run refuses to resume a folder with this; train.noisy_student resumes it
     for number in (1, 2):
         path = whole / f"round-{number}" / "student" / "run.json"
         assert isinstance(json.loads(path.read_text())["training"]["noisy_student"], dict)

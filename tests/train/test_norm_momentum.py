@@ -1,4 +1,4 @@
-"""Batch-norm statistics follow the weights from the first step on, in every kind of training."""
+"""Batch-norm statistics follow the weights from the first step on in every kind of training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 def recalibrated(network: Network) -> Network:
-    """The same weights with the mean statistics of all training images."""
+    """Return the same weights with the mean statistics of all training images."""
     copied = build(network.architecture)
     copied.load_state_dict(network.state_dict())
     for norm in norms(copied.train()):
@@ -117,7 +117,7 @@ def test_pretrained_statistics_are_not_measured_again() -> None:
 
 
 def test_the_trainings_momentum_does_not_change_what_is_learned() -> None:
-    """Statistics are not used in training: weights are those of any other momentum."""
+    """Statistics are not used in training, so the weights are equal for every momentum."""
     recipe = toys.recipe("ema_decay=0")
     results = [
         train(

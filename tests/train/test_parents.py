@@ -1,4 +1,4 @@
-"""Parents: architecture and weights of one source, and one line where there are none."""
+"""Parents: architecture and weights from one source, and one-line errors."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def parent_network(parent: Parent) -> nn.Module:
 
 @torch.no_grad()
 def check_same_function(theirs: nn.Module, parent: Parent, side: int = 64) -> None:
-    """An odd side too: only there "same" padding differs from symmetric padding on one side."""
+    """Includes an odd side, at which "same" padding differs from symmetric padding."""
     ours, theirs = parent_network(parent), theirs.eval()
     channels = parent.architecture.in_channels
     for size in (side, side + 1):
         inputs = images(1, size, channels)
         expected = theirs(inputs)
         difference = (ours(inputs) - expected).abs().max()
-        # a head whose ReLUs are all dead says 0
+        # a head whose ReLUs are all dead gives 0
         assert difference < 1e-4 * expected.abs().max().clamp(min=1e-3)
 
 
@@ -154,7 +154,7 @@ def test_weights_of_more_classes_keep_them(monkeypatch):
 
 
 def a_hub_folder(folder: Path, name: str, **config: object) -> nn.Module:
-    """model.safetensors and config.json, as huggingface.co/timm has them."""
+    """Write model.safetensors and config.json as at huggingface.co/timm."""
     torch.manual_seed(0)
     theirs = randomise(timm.create_model(name, num_classes=7))
     save_file(theirs.state_dict(), folder / "model.safetensors")

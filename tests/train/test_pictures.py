@@ -1,4 +1,4 @@
-"""Pictures of a training run: they open, have a sensible size and show what they should."""
+"""Figures of a training run can be decoded, have a sensible size, and show their content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = (
 
 
 def size(path: Path) -> tuple[int, int]:
-    """Width and height of a PNG that can be decoded to its end."""
+    """Return width and height of a PNG that can be decoded completely."""
     with Image.open(path) as image:
         image.load()
         assert image.format == "PNG"
@@ -39,7 +39,7 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def inked(path: Path) -> float:
-    """Share of pixels that are not white."""
+    """Return the share of pixels that are not white."""
     with Image.open(path) as image:
         return float((np.asarray(image.convert("L")) < 250).mean())
 
@@ -161,7 +161,7 @@ def test_the_most_confused_pairs_come_first_and_equals_in_order() -> None:
     counts = np.array([[9, 3, 0], [5, 9, 3], [0, 0, 99]])
     assert confused_pairs(counts, 9) == [(1, 0), (0, 1), (1, 2)]
     assert confused_pairs(counts, 1) == [(1, 0)]
-    assert counts[2, 2] == 99  # the caller's array is as it was
+    assert counts[2, 2] == 99  # the array of the caller is unchanged
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_many_figures_leave_nothing_behind_and_no_window_system(tmp_path: Path) 
     before, modules = figures(), set(sys.modules)
     for _ in range(5):
         mistakes(tmp_path / "m.png", [np.zeros((9, 9, 3), np.uint8)] * 3, ["", "", ""])
-    assert figures() <= before  # fewer where another test's are gone by now
+    assert figures() <= before  # fewer if figures of another test have been freed
     assert "matplotlib.pyplot" not in set(sys.modules) - modules
 
 

@@ -1,4 +1,4 @@
-"""Preprocessing: the same pixels as in an evaluation of a training, from any kind of image."""
+"""Preprocessing gives the pixels of an evaluation in training for any kind of image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels: which images are kept, and how a student sees them."""
+"""Pseudo-labels: selection of images, and the student's view of them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PROBABILITIES = np.array(
         [0.60, 0.20, 0.20],  # 0: class 0
         [0.10, 0.80, 0.10],  # 1: class 1
         [0.90, 0.05, 0.05],  # 2: class 0
-        [0.60, 0.30, 0.10],  # 3: class 0, as sure as 0
-        [0.34, 0.33, 0.33],  # 4: class 0, hardly
+        [0.60, 0.30, 0.10],  # 3: class 0, with the confidence of 0
+        [0.34, 0.33, 0.33],  # 4: class 0, with low confidence
         [0.45, 0.50, 0.05],  # 5: class 1
     ],
     np.float32,

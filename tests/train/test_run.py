@@ -1,4 +1,4 @@
-"""`python -m train.run` as its users meet it: results, mistakes, interruptions."""
+"""The command `python -m train.run`: results, mistakes, interruptions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--loaders"
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image folder of 3 classes, 16 train and 6 test images each, one of them grey."""
+    """Return an image folder of 3 classes, 16 train and 6 test images each, one of them grey."""
     place = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for part, count in (("train", 16), ("test", 6)):
@@ -353,7 +353,7 @@ def test_a_training_runs_from_python_and_workers_is_now_loaders(
     assert (result.status, result.exit_code, len(result.outcome.history)) == ("finished", 0, 1)
     assert result.config == config
     assert result.training.recipe.epochs == 1
-    assert not capsys.readouterr().out  # the report is the command line's
+    assert not capsys.readouterr().out  # only the command line writes the report
     assert run([str(network), "--data", "imagefolder:/nowhere", "--workers", "2"]) == 2
     warning, error = capsys.readouterr().err.splitlines()
     assert warning == "warning: --workers is now --loaders; the old name works for one version"

@@ -1,4 +1,4 @@
-"""Every accuracy in a table of trainings has the error of the images that it was read on."""
+"""Every accuracy in a table of trainings has the error of the images on which it was measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = {"minival": 72, "test": 180, "chance": 100 / 12}
 
 
 def trial_row(number: int, top1: float, *, status: str = "finished") -> dict[str, Any]:
-    """A row of the results of train.ray_tune, of a network of its own."""
+    """Return a result row of train.ray_tune for a separate network."""
     trial = {
         "name": f"{number:012x}-s0",
         "network": "net.json",

@@ -1,4 +1,4 @@
-"""Architectures of timm's networks: they compute what timm's do, and nothing is guessed."""
+"""Architectures of timm's networks compute the same as timm; unknown parts are refused."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_what_mobilenets_of_timm_have_beside_that_is_refused(name, said):
 
 
 class _Odd(nn.Conv2d):
-    """Another module in place of one of timm's."""
+    """A module that replaces one of timm's."""
 
 
 def _strange(model: nn.Module, what: str) -> None:

@@ -1,4 +1,4 @@
-"""A data set and a network so small that an epoch takes a fraction of a second."""
+"""Test helper: a data set and a network whose epochs take a fraction of a second."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NETWORK = Architecture(
 
 
 def split(count: int, *, seed: int, noise: int = 120) -> MemorySplit:
-    """Noise in which the channel of the class is brighter."""
+    """Return images of noise in which the channel of the class is brighter."""
     rng = np.random.default_rng(seed)
     targets = torch.from_numpy(rng.integers(len(CLASSES), size=count))
     images = torch.from_numpy(rng.integers(noise, size=(count, 3, 16, 16), dtype=np.uint8))
@@ -45,7 +45,7 @@ def data(*, train: int = 96, minival: int = 30, test: int = 30) -> Data:
 
 
 def recipe(*changes: str) -> Recipe:
-    """A short recipe with everything random switched on."""
+    """Return a short recipe that uses every random operation."""
     busy = [
         "epochs=2",
         "batch=16",
@@ -60,7 +60,7 @@ def recipe(*changes: str) -> Recipe:
 
 
 def batch(count: int = 12, side: int = 16, classes: int = 3) -> tuple[Tensor, Tensor]:
-    """Images [count, 3, side, side] and their labels."""
+    """Return images [count, 3, side, side] and their labels."""
     generator = torch.Generator().manual_seed(5)
     images = torch.randn(count, 3, side, side, generator=generator)
     return images, torch.randint(classes, (count,), generator=generator)

@@ -1,4 +1,4 @@
-"""One process of a world of any size that trains the toys; run by torchrun in test_distributed."""
+"""Test helper: one process of a distributed training of the toys; torchrun starts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ build = state.build
 
 
 def without_norms(*args: object, **kwargs: object) -> Network:
-    """Batch norms see the batch of one process only; without them two halves are one whole."""
+    """Return a network without batch norms, which see the batch of one process only.
+
+    Without them two half batches give the gradients of the whole batch.
+    """
     network = build(*args, **kwargs)
     for module in network.modules():
         for name, child in module.named_children():

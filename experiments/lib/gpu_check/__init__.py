@@ -1,1 +1,1 @@
-"""The steps of `experiments.gpu_check`, a file each, and what runs and records them."""
+"""Steps of `experiments.gpu_check`, one file each, and the modules that run and record them."""

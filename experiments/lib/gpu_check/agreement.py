@@ -1,9 +1,10 @@
-"""CPU and GPU compute the same logits, losses and gradients.
+"""Check that CPU and GPU compute the same logits, losses and gradients.
 
-The reference is the CPU in float64. Errors are ||x - reference|| / ||reference||, of logits in
+The reference is the CPU in float64. Errors are ||x - reference|| / ||reference|| of the logits in
 training and in evaluation mode, of the loss, and of all gradients together. TF32, which cuDNN uses
-for float32 by default, is off; its errors would be 40 times the limit. For bfloat16 both sides have
-autocast; in a network of random weights its gradients are a third off on a CPU as well.
+for float32 by default, is off; its errors would be 40 times the limit. For bfloat16 both sides use
+autocast; the gradients of a network with random weights then have an error of a third on a CPU,
+too.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from train.evaluate import autocast
 
 BATCH, SIDE = 8, 64
 NETWORKS = ("efficientnet_b0", "mobilenetv3_large_100", "efficientnetv2_s", "resnet50")
-# an error of the GPU is in order up to this, and up to so many times the CPU's own
+# largest allowed error of the GPU, and as a multiple of the CPU's own error
 ENOUGH = {"float32": 1e-3, "bfloat16": 0.02}
 TIMES = 2.0
 
 
 class Pass(NamedTuple):
-    """What a network computes of a batch, as float64 on the CPU."""
+    """Outputs and gradients of a network on a batch, as float64 on the CPU."""
 
     logits: Tensor
     loss: Tensor
@@ -39,7 +40,7 @@ class Pass(NamedTuple):
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Errors of both sides for each network and precision, and the largest over its limit."""
+    """Return errors of both sides for each network and precision, and the largest error."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     networks = {"tiny": dataclasses.replace(TINY, resolution=SIDE)}
@@ -59,7 +60,7 @@ def _at_side(architecture: Architecture) -> Architecture:
 
 
 def compared(architecture: Architecture, device: str) -> dict[str, dict[str, dict[str, float]]]:
-    """Errors by precision, side ("cpu", "device") and what was computed."""
+    """Return errors by precision, side ("cpu", "device") and quantity."""
     torch.manual_seed(0)
     network = build(architecture, dropout=0.0, drop_path=0.0)
     generator = torch.Generator().manual_seed(1)
@@ -76,9 +77,9 @@ def compared(architecture: Architecture, device: str) -> dict[str, dict[str, dic
 
 
 def passes(network: Network, images: Tensor, device: torch.device, precision: torch.dtype) -> Pass:
-    """A training step without update, and an evaluation, of a copy of the network.
+    """Run a training step without update, and an evaluation, on a copy of the network.
 
-    precision  float64 of weights and all; float32; or bfloat16 by autocast.
+    precision  float64: weights and all computations; float32; or bfloat16 by autocast.
     """
     exact = precision == torch.float64
     own = build(network.architecture, dropout=0.0, drop_path=0.0)
@@ -106,14 +107,14 @@ def _errors(one: Pass, reference: Pass) -> dict[str, float]:
 
 
 def _judged(errors: dict[str, dict[str, dict[str, dict[str, float]]]]) -> Finding:
-    """The largest error of the device over what is in order, and all of them."""
+    """Return the largest error of the device relative to its limit, and all errors."""
     worst = dict.fromkeys(ENOUGH, 0.0)
     shown = dict.fromkeys(ENOUGH, 0.0)
     for of_network in errors.values():
         for precision, sides in of_network.items():
             for name, error in sides["device"].items():
                 allowed = max(ENOUGH[precision], TIMES * sides["cpu"][name])
-                # an error that is not a number is never in order
+                # an error that is not a number is never allowed
                 ratio = error / allowed if error == error else float("inf")
                 worst[precision] = max(worst[precision], ratio)
                 shown[precision] = max(shown[precision], error if error == error else float("inf"))

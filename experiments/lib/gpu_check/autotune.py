@@ -1,7 +1,8 @@
 """cuDNN's choice of kernels by timing (torch.backends.cudnn.benchmark) in the training loop.
 
-The loop leaves it off: trainings of a search last seconds, and choosing takes some of them. Here
-are both sides of that, each in a process of its own, for what was chosen once stays chosen.
+The loop leaves it off, because trainings of a search last seconds and the choice takes some of
+them. Both settings are measured here, each in a process of its own, because a choice persists in a
+process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from experiments.lib.gpu_check.synthetic import learnable, network_for
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Images a second of the last epoch with it and without, and seconds of the first steps."""
+    """Return images/s of the last epoch with and without it, and seconds of the first epoch."""
     rows = {name: _alone(here, name == "timed") for name in ("heuristic", "timed")}
     speed = [rows[name]["images_per_second"] for name in ("timed", "heuristic")]
     first = [rows[name]["first_epoch_seconds"] for name in ("timed", "heuristic")]
@@ -30,14 +31,14 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def _alone(here: Conditions, timed: bool) -> dict[str, Any]:
-    """A training in a process of its own."""
+    """Run a training in a process of its own."""
     spawn = multiprocessing.get_context("spawn")  # a forked process cannot use the GPU
     with ProcessPoolExecutor(1, spawn) as pool:
         return pool.submit(functools.partial(training, here), timed).result()
 
 
 def training(here: Conditions, timed: bool) -> dict[str, Any]:
-    """Images a second of the last epoch, and seconds of the first."""
+    """Return images/s of the last epoch, and seconds of the first."""
     torch.backends.cudnn.benchmark = timed
     network = network_for(here)
     data = learnable(here.pick(8192, 64), 0, side=network.resolution)

@@ -1,7 +1,7 @@
-"""Block times by CUDA events: whether their sum ranks whole networks as the GPU does.
+"""Block times by CUDA events: does their sum rank whole networks as the GPU does?
 
-For one image at a time, the usual setting of searches, where launches are what takes time, and for
-a batch that fills the GPU.
+Measured for one image at a time, the usual setting of searches, in which kernel launches dominate,
+and for a batch that fills the GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TESTS, CALIBRATION = 20, 8
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Error and rank correlation on networks that nothing was fitted to, for each batch."""
+    """Return error and rank correlation on networks that no fit used, for each batch."""
     torch.backends.cudnn.benchmark = False  # as in the commands
     rows: dict[str, dict[str, Any]] = {}
     found = finding("")
@@ -37,10 +37,10 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def measured(here: Conditions, batch: int) -> dict[str, Any]:
-    """How well a table predicts; the table itself is not kept."""
+    """Return how well a table predicts; the table itself is not kept."""
     the_space = tiny_space() if here.dry else space("efficientnet")
     plan = MeasuringPlan(
-        # half of the time is left for building the networks, and for what is slow at first
+        # half of the time is left for building the networks and for warm-up
         seconds=here.pick(min(30.0, here.left / 4), 1.0),
         rounds=here.pick(None, 1),
         calibration=CALIBRATION,
@@ -58,7 +58,7 @@ def measured(here: Conditions, batch: int) -> dict[str, Any]:
 
 
 def tiny_space() -> SearchSpace:
-    """Two stages of two forms each, at 16 px."""
+    """Return a space of two stages with two forms each, at 16 px."""
     choices = {"block0_l": (1, 2), "block1_k": (3, 5)}
     frame = {"stem": 8, "head": 16, "resolution": 16, "classes": 10}
     return StagedSpace("tiny", choices, _stage, frame=frame)

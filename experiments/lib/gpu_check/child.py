@@ -1,8 +1,8 @@
-"""One step of `experiments.gpu_check`, in a process of its own:
+"""The process of one step of `experiments.gpu_check`.
 
     python -m experiments.lib.gpu_check.child PACKAGE.MODULE:FUNCTION FILE CONDITIONS
 
-FILE gets {"complete": whether the step has ended, "finding": what it found}; CONDITIONS is JSON.
+FILE gets {"complete": whether the step has ended, "finding": its finding}; CONDITIONS is JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vbs.folder import write_json
 
 
 def main() -> None:
-    """Run the step, and write what it found; what it keeps meanwhile is written at once."""
+    """Run the step, and write its finding; intermediate findings are written at once."""
     place, out, conditions = sys.argv[1:]
     module, _, function = place.partition(":")
 

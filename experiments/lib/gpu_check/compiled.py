@@ -1,8 +1,8 @@
-"""torch.compile in the training loop: the same training, and what it gains and costs.
+"""Check of torch.compile in the training loop: equal training, gain of speed, seconds to compile.
 
-The trainings are longer than the 180 batches after which batch norms get the network's own
-momentum: that compiles once more. In a dry run the kernels are not made by Inductor, which takes
-a minute: `aot_eager` has the same graphs.
+The trainings are longer than the 180 batches after which batch norms use the network's own
+momentum, because that compiles once more. A dry run uses the backend `aot_eager`, which has the
+same graphs; Inductor takes a minute to generate kernels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ALIKE = 0.05  # share of the first epoch's loss by which the two trainings may d
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Losses and images a second of a training with torch.compile, beside one without."""
+    """Return losses and images/s of a training with torch.compile and of one without."""
     if here.dry:
         torch.compile = functools.partial(torch.compile, backend="aot_eager")
     network = network_for(here)
@@ -38,7 +38,7 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def stalls(clock: Clock) -> float:
-    """Seconds of the steps that took more than a second each: compiling."""
+    """Return the seconds of steps longer than a second each, which compile."""
     spans = [end - begin for begin, end in itertools.pairwise([0.0, *clock.times])]
     return sum(span for span in spans if span > 1.0)
 

@@ -1,9 +1,9 @@
-"""How a network should grow, by trainings that are long enough for depth to pay.
+"""How a network should grow, with trainings that are long enough for depth to pay.
 
-On CPUs the candidates of a grid were trained for six short epochs, which punishes depth: deeper
+On CPUs the candidates of a grid were trained for six short epochs, a disadvantage for depth: deeper
 networks learn more slowly at first. Here EfficientNet-B0, narrowed to a network for 32 px, and the
-ways to double its cost are trained as long as the time allows: a pilot shows what an epoch takes
-while several trainings share the GPU. Candidates are scored on images that are held out.
+ways to double its cost are trained as long as the time allows; a pilot measures the time of an
+epoch while several trainings share the GPU. Candidates are scored on held-out images.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from vbs.folder import write_json
 from vbs.processes import available_cpus
 
 BASE, FLOPS = "efficientnet_b0", 8e6
-COMPOUND = 8  # candidates beside the controls
-LONG, LONGEST = 30, 60  # epochs that are meant to be enough, and more than which are not trained
+COMPOUND = 8  # candidates in addition to the controls
+LONG, LONGEST = 30, 60  # epochs that should be enough, and the most epochs
 MOST_SEEDS, AT_ONCE = 5, 6
-MARGIN = 0.8  # share of the time left that trainings are planned for
-ENDING = 10.0  # seconds before the end at which no further outcome is waited for
+MARGIN = 0.8  # share of the remaining time for which trainings are planned
+ENDING = 10.0  # seconds before the end at which waiting for outcomes stops
 SPLITS = ("train", "minival")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long each candidate is trained, with how many seeds, how many trainings at once."""
+    """Epochs of each candidate, number of seeds, and trainings at once."""
 
     epochs: int
     seeds: int
@@ -59,7 +59,7 @@ class Plan:
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Accuracy of each candidate, and the optimum of a surface through them."""
+    """Return the accuracy of each candidate, and the optimum of a surface fitted to them."""
     folder = Path(here.folder)
     base, found = _candidates(here)
     _keep_images(here, folder)
@@ -81,7 +81,7 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def _candidates(here: Conditions) -> tuple[Architecture, list[Candidate]]:
-    """The base, and ways to double its FLOPs with the three controls."""
+    """Return the base, and ways to double its FLOPs including the three controls."""
     if here.dry:
         found = candidates(TINY, step=0.25, tolerance=0.2, rules=Rules(round_to=2))
         return TINY, spread(found, 1)[:2]
@@ -93,7 +93,7 @@ def _candidates(here: Conditions) -> tuple[Architecture, list[Candidate]]:
 
 
 def _keep_images(here: Conditions, folder: Path) -> None:
-    """Decode the images once for all trainings; ValueError where they do not fit into memory."""
+    """Decode the images once for all trainings; ValueError if they are not in memory."""
     data = learnable(64, 32, side=TINY.resolution)
     if here.data is not None:
         data = load(here.data, minival=0.1, test=False)
@@ -101,13 +101,13 @@ def _keep_images(here: Conditions, folder: Path) -> None:
         split = getattr(data, name)
         if not isinstance(split, MemorySplit):
             raise ValueError(
-                f"data: {here.data} is not in memory; use images of one size, as CIFAR-10"
+                f"data: {here.data} does not fit in memory; use images of one size, e.g. CIFAR-10"
             )
         np.save(folder / f"{name}-images.npy", split.pixels.images.numpy()[split.rows])
         np.save(folder / f"{name}-targets.npy", split.targets.numpy())
 
 
-@functools.lru_cache(maxsize=1)  # of a process
+@functools.lru_cache(maxsize=1)  # once in a process
 def _images(folder: Path) -> Data:
     def array(name: str) -> torch.Tensor:
         return torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False))
@@ -118,7 +118,7 @@ def _images(folder: Path) -> Data:
 
 
 def _planned(here: Conditions, folder: Path, names: Sequence[str], at_once: int) -> Plan:
-    """What fits into the time: one epoch of as many candidates as run at once shows it."""
+    """Return what fits into the time, measured by one epoch of concurrent candidates."""
     if here.dry:
         return Plan(1, 1, at_once)
     pilot = Plan(1, 1, at_once)
@@ -133,13 +133,13 @@ def _planned(here: Conditions, folder: Path, names: Sequence[str], at_once: int)
 
 
 def _trained(here: Conditions, folder: Path, arms: Sequence[Arm], plan: Plan) -> Any:
-    """Train; the arms as they end, their outcomes in files."""
+    """Train; yield the arms as they end, with their outcomes in files."""
     run = functools.partial(training, here, folder, plan.epochs)
     return in_processes(run, arms, plan.at_once)
 
 
 def training(here: Conditions, folder: Path, epochs: int, arm: Arm) -> None:
-    """Train a candidate; its outcome goes to a file."""
+    """Train a candidate; its outcome is written to a file."""
     name, seed = arm
     network = Architecture.from_dict(json.loads((folder / "networks.json").read_text())[name])
     data = _images(folder)
@@ -171,7 +171,7 @@ def _outcome(folder: Path, arm: Arm) -> Path:
 def _judged(
     base: Architecture, found: Sequence[Candidate], plan: Plan, outcomes: dict[Arm, dict[str, Any]]
 ) -> Finding:
-    """What is known by now: means, the best, and the surface where there is enough for one."""
+    """Return the results so far: means, the best, and the surface if there are enough points."""
     known = {}
     for each in found:
         own = {seed: row for (name, seed), row in outcomes.items() if name == each.name}
@@ -211,5 +211,5 @@ def _judged(
 
 
 def _losses(name: str, outcomes: dict[Arm, dict[str, Any]]) -> dict[str, float]:
-    """Loss of the last epoch on training images, by seed: what depth is slow to lower."""
+    """Return the loss of the last epoch on training images by seed, which depth lowers slowly."""
     return {str(arm[1]): row["train_loss"] for arm, row in outcomes.items() if arm[0] == name}

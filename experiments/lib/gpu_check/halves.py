@@ -1,6 +1,6 @@
-"""Two trainings on half a GPU each, by the pool that searches, grids and experiments use.
+"""Two trainings on half a GPU each, in the worker pool of searches, grids and experiments.
 
-Both are to see the GPU, to run at the same time, and to learn as one that has the GPU alone.
+Both must see the GPU, run at the same time, and learn as well as one that has the GPU alone.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from train.cluster.jobs import run_jobs
 from train.cluster.place import Place
 
 TRIALS = 2
-MEETING = 60.0  # seconds that a trial waits for the other's process to be ready
+MEETING = 60.0  # seconds that a trial waits until the other's process is ready
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """How both ended, whether they overlapped, and their images a second beside one alone."""
+    """Return the results of both, their overlap, and their images/s relative to one alone."""
     alone = training(here, 0)
     place = Place(TRIALS, cpus=1, gpus=0.5 if here.device == "cuda" else 0.0)
     make = functools.partial(_made, here)
@@ -39,7 +39,7 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def _made(here: Conditions) -> Callable[[int], str]:
-    """In a process of the pool."""
+    """Return the function of a process in the pool."""
 
     def run(seed: int) -> str:
         _meet(Path(here.folder), seed)
@@ -49,7 +49,7 @@ def _made(here: Conditions) -> Callable[[int], str]:
 
 
 def _meet(folder: Path, seed: int) -> None:
-    """Wait until all trials are there: their processes need not be ready at the same time."""
+    """Wait until all trials have started: their processes may be ready at different times."""
     (folder / f"trial-{seed}").touch()
     end = time.time() + MEETING
     while len(list(folder.glob("trial-*"))) < TRIALS and time.time() < end:
@@ -57,7 +57,7 @@ def _meet(folder: Path, seed: int) -> None:
 
 
 def training(here: Conditions, seed: int) -> dict[str, Any]:
-    """A training with that seed, as plain data; when it began and ended."""
+    """Run a training with that seed; return plain data with the times of its start and end."""
     network = network_for(here)
     data = learnable(*here.pick((8192, 1024), (64, 32)), side=network.resolution)
     began = time.time()

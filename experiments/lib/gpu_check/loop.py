@@ -1,4 +1,4 @@
-"""The training loop on the device: channels_last, float32 and bfloat16."""
+"""Check of the training loop on the device: channels_last, float32 and bfloat16."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from train.loop import Report, Result, train
 from train.recipe import Recipe, change, preset
 
 PRECISIONS = ("float32", "bfloat16")
-LEARNED = 90.0  # percent of held-out images
+LEARNED = 90.0  # required percent of held-out images
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Held-out accuracy, images a second and memory of a training in each precision."""
+    """Return held-out accuracy, images/s and memory of a training in each precision."""
     network = network_for(here)
     data = learnable(*here.pick((8192, 1024), (64, 32)), side=network.resolution)
     rows: dict[str, Any] = {}
@@ -35,13 +35,13 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def short_recipe(here: Conditions, *changes: str) -> Recipe:
-    """Recipe `proxy` for some hundred steps."""
+    """Return recipe `proxy` for some hundred steps."""
     length = here.pick(("epochs=4", "batch=128"), ("epochs=2", "batch=16"))
     return change(preset("proxy"), [*length, "warmup_epochs=0.5", "minival=0", *changes])
 
 
 class Clock(Report):
-    """When each step was launched."""
+    """Records when each step was launched."""
 
     def __init__(self) -> None:
         self.begun = time.perf_counter()
@@ -52,14 +52,14 @@ class Clock(Report):
 
 
 def trained(here: Conditions, recipe: Recipe, data: Data) -> tuple[Result, Clock]:
-    """A training of the network, and when its steps were launched."""
+    """Run a training of the network; return its result, and when its steps were launched."""
     clock = Clock()
     how = Execution(device=here.device)
     return train(network_for(here), data, recipe, execution=how, report=clock), clock
 
 
 def row_of(result: Result, clock: Clock) -> dict[str, Any]:
-    """What is known of a training, as plain data."""
+    """Return the figures of a training as plain data."""
     last = result.history[-1] if result.history else {}
     weights = [] if result.network is None else list(result.network.parameters())
     kernels = [each for each in weights if each.ndim == 4]
@@ -93,7 +93,7 @@ def _in_words(row: dict[str, Any]) -> str:
 
 
 def is_learned(rows: Iterable[dict[str, Any]]) -> bool:
-    """Whether all trainings ended, learned, and kept their weights in channels_last."""
+    """Return whether all trainings ended, learned, and kept their weights in channels_last."""
     return all(
         not row["failed"] and (row["top1"] or 0.0) >= LEARNED and row["channels_last"]
         for row in rows

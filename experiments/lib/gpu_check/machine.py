@@ -1,4 +1,4 @@
-"""The device that is checked, and the versions that decide what it does."""
+"""The device under test, and the versions that influence the results."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from experiments.lib.gpu_check.step import Conditions, Finding, Keep, finding
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Name and memory of the device, versions of torch, CUDA, cuDNN and NCCL.
+    """Return name and memory of the device, and versions of torch, CUDA, cuDNN and NCCL.
 
-    Raises ValueError where there is no GPU and the run is not dry.
+    Raises ValueError if there is no GPU, except in a dry run.
     """
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda}
     if here.device == "cpu":
         return finding(device_name("cpu"), name=device_name("cpu"), versions=versions)
     if not torch.cuda.is_available():
-        raise ValueError("device: torch sees no GPU here; try the steps on a CPU by --dry")
+        raise ValueError("device: torch finds no GPU; use --dry to try the steps on a CPU")
     known = torch.cuda.get_device_properties(0)
     versions["cudnn"] = str(torch.backends.cudnn.version())
     versions["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))

@@ -1,8 +1,7 @@
-"""A batch that does not fit: the run ends with a reason, which names a part of it that does fit,
-and the next run of the same process, with that part, ends well.
+"""Check of running out of memory: the reason of the failed run names a device_batch that fits.
 
-The images are made to be too many for the memory of the GPU, whatever that is. In a dry run a
-split of images says that memory ran out.
+The next run in the same process, with that device_batch, must succeed. The number of images exceeds
+the memory of any GPU. In a dry run a split of images raises the out-of-memory error.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from train.execution import Execution
 from train.loop import Result, train
 from train.recipe import change, preset
 
-IMAGE = 12 * 2**20  # bytes at least that a training step of B0 takes for an image of 224 px
+IMAGE = 12 * 2**20  # least bytes for an image of 224 px in a training step of B0
 LEAST = 1024  # images
 PART = re.compile(r"device_batch=(\d+) would likely fit")
 GOAL = "ends with a reason that names a device_batch, which then fits"
-DRY = 32  # images, of which half are too many
+DRY = 32  # images of a dry run; more than half are out of memory
 
 
 class Scarce(MemorySplit):
@@ -48,7 +47,7 @@ class Scarce(MemorySplit):
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """The reason of the first run, and how the second one ended."""
+    """Return the reason of the first run, and the result of the second one."""
     architecture = here.pick(dataclasses.replace(zoo("efficientnet_b0"), classes=CLASSES), TINY)
     batch = here.pick(_too_many, lambda: DRY)()
     data = _data(here, architecture, batch)
@@ -75,13 +74,13 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def _too_many() -> int:
-    """A power of two of images that B0 cannot be trained on at once here."""
+    """Return a power of two of images that are too many for a training step of B0."""
     total = torch.cuda.get_device_properties(0).total_memory
     return max(LEAST, 2 ** int(np.ceil(np.log2(total / IMAGE))))
 
 
 def _data(here: Conditions, architecture: Architecture, batch: int) -> Data:
-    """So many images, of which few are different ones."""
+    """Return `batch` images, most of them repeated."""
     some = images(here.pick(256, DRY), side=architecture.resolution, seed=1)
     rows = np.arange(batch) % len(some)
     targets = some.targets[torch.from_numpy(rows)]
@@ -93,7 +92,7 @@ def _data(here: Conditions, architecture: Architecture, batch: int) -> Data:
 def _trained(
     here: Conditions, architecture: Architecture, data: Data, batch: int, *, device_batch: int = 0
 ) -> Result:
-    """One step of a training."""
+    """Run one step of a training."""
     changes = ["epochs=1", "warmup_epochs=0", "minival=0", "lr=0.01", "lr_batch=0"]
     changes += [f"batch={batch}", f"device_batch={device_batch}"]
     recipe = change(preset("proxy"), changes)

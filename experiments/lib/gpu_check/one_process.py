@@ -1,7 +1,7 @@
-"""DistributedDataParallel in one process, over NCCL: it must not change a training.
+"""Check that DistributedDataParallel in one process, over NCCL, does not change a training.
 
-`train` connects processes only where there are several. Here one is connected to itself, so that
-NCCL, the wrapped network, reductions and broadcasts run on the device.
+`train` connects processes only if there are several. This check connects one process to itself, so
+that NCCL, the wrapped network, reductions and broadcasts run on the device.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from train.state import Run, begin, resolved
 from train.steps import augmentation, order_of, parts
 
 STEPS = 8
-EXACT = 1e-5  # difference of weights, over the largest one in the tensor
+EXACT = 1e-5  # allowed difference of weights, relative to the largest in the tensor
 TIMES = 3.0
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Largest difference of weights after some steps, with DistributedDataParallel and without."""
+    """Return the largest difference of weights after some steps with and without it."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     network = network_for(here)
     data = learnable(here.pick(2048, 64), 0, side=network.resolution)
@@ -58,7 +58,7 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def _trained(here: Conditions, data: Data, recipe: Recipe, *, shared: bool = False) -> Run:
-    """A run after some steps of the trainer."""
+    """Return a run after some steps of the trainer."""
     device = pick_device(here.device)
     run = begin(network_for(here), data, recipe, World(0, 1, device), 0, None)
     run.network.train()
@@ -76,7 +76,7 @@ def _trained(here: Conditions, data: Data, recipe: Recipe, *, shared: bool = Fal
 
 
 def _collectives(device: torch.device) -> bool:
-    """Whether a sum, a broadcast and a barrier of one process leave a value as it is."""
+    """Return whether a sum, a broadcast and a barrier of one process leave a value unchanged."""
     values = torch.arange(4.0, device=device)
     dist.all_reduce(values)
     dist.broadcast(values, 0)

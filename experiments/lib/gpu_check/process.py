@@ -1,4 +1,4 @@
-"""Run a step in a process of its own, which is ended at its limit."""
+"""Runs a step in a process of its own, which is ended at its time limit."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vbs.children import child_environment
 from vbs.text import counted
 
 CHILD = "experiments.lib.gpu_check.child"
-GRACE, GONE = 5.0, 20.0  # seconds to leave by itself after SIGTERM, and to be gone after SIGKILL
+GRACE, GONE = 5.0, 20.0  # seconds to end after SIGTERM, and after SIGKILL
 SHOWN = 2000  # characters of a failed step's output that are kept
-# what the steps of a GPU need before CUDA starts: sums in the same order (`resume`)
+# must be set before CUDA starts, for deterministic sums (`resume`)
 ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 Row = dict[str, Any]
 
 
 def run_step(step: Step, conditions: Conditions) -> Row:
-    """The row of a step in the result file.
+    """Run a step; return its row in the result file.
 
     status   "passed", "failed", "measured" (there is no goal), or "ran" in a dry run.
-    reason   why the step did not end by itself, "" where it did: it crashed, or was stopped.
-    finding  what the step returned, or had kept when it was ended; None if nothing.
+    reason   why the step did not end by itself (it crashed or was stopped); "" if it did.
+    finding  what the step returned, or its last finding before it ended; None if none.
     """
     found = Path(conditions.folder) / f"{step.name}.json"
     log = Path(conditions.folder) / f"{step.name}.log"
@@ -71,7 +71,7 @@ def _status(finding: dict[str, Any], conditions: Conditions) -> str:
 
 
 def _ended(step: Step, conditions: Conditions, found: Path, log: Path) -> int | None:
-    """The exit code of the step's process; None where it was stopped."""
+    """Run the step's process; return its exit code, or None if it was stopped."""
     words = [step.place, str(found), json.dumps(dataclasses.asdict(conditions))]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -79,7 +79,7 @@ def _ended(step: Step, conditions: Conditions, found: Path, log: Path) -> int | 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that what it starts can be ended with it
+            start_new_session=True,  # so that its children can be ended with it
             env=child_environment(**ENVIRONMENT),
         )
     try:
@@ -91,7 +91,7 @@ def _ended(step: Step, conditions: Conditions, found: Path, log: Path) -> int | 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process, and whatever it started in its session."""
+    """End a process and everything that it started in its session."""
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

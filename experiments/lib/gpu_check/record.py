@@ -1,4 +1,4 @@
-"""The result file of `experiments.gpu_check`: written after every step, read to continue."""
+"""The result file of `experiments.gpu_check`: written after every step, read to resume."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RUNNING, FINISHED = "running", "finished"
 
 @dataclass
 class Record:
-    """What is known of the steps.
+    """The rows of all steps that have ended.
 
-    settings  that rows must share: device, data, versions.
+    settings  that all rows share: device, data, versions.
     order     names of all steps.
     rows      by name.
     """
@@ -30,10 +30,10 @@ class Record:
     rows: dict[str, Row] = field(default_factory=dict)
 
     def take_up(self, again: Sequence[str] = ()) -> None:
-        """The rows of an earlier run of the same settings that need not be repeated.
+        """Load the rows of an earlier run with the same settings that need not be repeated.
 
-        again  names of steps that are repeated, though all have ended: the others' rows are kept.
-               Without any, a run whose every step has ended is started anew.
+        again  names of steps to repeat although all have ended; the other rows are kept. If it is
+               empty, a run whose steps have all ended is started from the beginning.
         """
         known = _read(self.path)
         if known.get("settings") != json.loads(json.dumps(self.settings)):
@@ -45,12 +45,12 @@ class Record:
                 self.rows[row["name"]] = row
 
     def add(self, row: Row) -> None:
-        """Note the row of a step, and write the file."""
+        """Add the row of a step, and write the file."""
         self.rows[row["name"]] = row
         self.write(RUNNING)
 
     def write(self, status: str) -> None:
-        """Write the file, the steps in their order."""
+        """Write the file, with the steps in order."""
         steps = [self.rows[name] for name in self.order if name in self.rows]
         content = {
             "status": status,
@@ -62,12 +62,12 @@ class Record:
 
 
 def is_complete(row: Row) -> bool:
-    """Whether a step has ended by itself, with whatever outcome."""
+    """Return whether a step has ended by itself, with whatever outcome."""
     return row["status"] in ("passed", "failed", "measured", "ran") and not row["reason"]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The content of an earlier file; {} where there is none that can be read."""
+    """Return the content of an earlier file; {} if there is none or it cannot be read."""
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):

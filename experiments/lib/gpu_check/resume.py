@@ -1,8 +1,7 @@
-"""A training that was stopped in the middle of an epoch and resumed, beside two that were not.
+"""Check that a training stopped in the middle of an epoch and resumed equals uninterrupted ones.
 
-On a GPU equal trainings are equal only as far as its kernels sum in the same order. These do, where
-there are such kernels; what two uninterrupted trainings still differ by is what a resumed one may
-differ by too.
+On a GPU equal trainings are equal only if its kernels sum in the same order. Deterministic kernels
+are used where they exist; a resumed training may differ as much as two uninterrupted ones do.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from train.execution import Execution
 from train.loop import Report, train
 from train.recipe import Recipe
 
-EXACT = 1e-6  # difference of weights, over the largest one, that is in order at any rate
-TIMES = 3.0  # and so many times that of two uninterrupted trainings
+EXACT = 1e-6  # difference of weights, relative to the largest one, that is always allowed
+TIMES = 3.0  # allowed multiple of the difference between two uninterrupted trainings
 
 
 class StopAt(Report):
@@ -39,12 +38,12 @@ class StopAt(Report):
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Largest difference of weights between the trainings."""
+    """Return the largest difference of weights between the trainings."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     network = network_for(here)
     data = learnable(here.pick(2048, 64), 0, side=network.resolution)
-    # everything that a checkpoint holds: moving average, dropout, mixing
+    # uses everything that a checkpoint holds: moving average, dropout, mixing
     recipe = short_recipe(here, "ema_decay=0.9", "dropout=0.2", "drop_path=0.2", "mixup=0.2")
     whole, again = (_weights(here, data, recipe) for _ in range(2))
     steps = recipe.epochs * (len(data.train) // recipe.batch)
@@ -62,7 +61,7 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 
 def _weights(here: Conditions, data: Data, recipe: Recipe, *, stop: int = 0) -> Network:
-    """The network of a training; one that is stopped after that step and resumed, if any."""
+    """Return the network of a training, stopped after step `stop` and resumed if that is not 0."""
     folder = Path(here.folder) / "resume"
     shutil.rmtree(folder, ignore_errors=True)
     how = Execution(device=here.device, checkpoint=folder)
@@ -78,7 +77,7 @@ def _weights(here: Conditions, data: Data, recipe: Recipe, *, stop: int = 0) -> 
 
 
 def _difference(one: Network, other: Network) -> float:
-    """The largest difference of a weight or a statistic, over the largest in its tensor."""
+    """Return the largest difference of a weight or statistic, relative to its tensor's largest."""
     right = other.state_dict()
     return max(
         float((value - right[name]).abs().max() / value.abs().max().clamp(min=1e-6))

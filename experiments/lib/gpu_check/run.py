@@ -1,4 +1,4 @@
-"""Run the steps one after the other, within a time for all of them."""
+"""Runs the steps one after the other, within a time limit for all of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from experiments.lib.gpu_check.step import Conditions, Step
 from experiments.lib.gpu_check.steps import MINUTES
 from vbs.failures import Failure
 
-LEAST = 15.0  # seconds with which a step is worth starting
+LEAST = 15.0  # remaining seconds below which no step starts
 DRY_STEP = 3600.0  # limit of a step in a dry run, on busy processors
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What is run: on which device, with which images, for how long in all."""
+    """Settings of a check: device, images, and time limit."""
 
     device: str
     dry: bool
@@ -28,19 +28,18 @@ class Check:
     minutes: float
 
     def limit(self, step: Step) -> float:
-        """Seconds that the step may take; more where there is more time than usual."""
+        """Return the seconds that the step may take; in proportion to a longer total time."""
         return DRY_STEP if self.dry else step.seconds * max(1.0, self.minutes / MINUTES)
 
     def conditions(self, folder: str, ends: float) -> Conditions:
-        """Those of a step that is stopped at a time."""
+        """Return the conditions of a step that is stopped at a time."""
         return Conditions(
             device=self.device, dry=self.dry, data=self.data, folder=folder, ends=ends
         )
 
 
 def describe_machine(check: Check, step: Step) -> Row:
-    """The row of the step that describes the device; Failure with its reason where there is
-    none."""
+    """Return the row of the step that describes the device; raises Failure if that fails."""
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         row = run_step(step, check.conditions(folder, time.time() + check.limit(step)))
     if row["reason"]:
@@ -51,9 +50,9 @@ def describe_machine(check: Check, step: Step) -> Row:
 def run_steps(
     check: Check, steps: Sequence[Step], record: Record, report: Callable[[Row], None]
 ) -> None:
-    """Run the steps that the record has no row of, and write it after each.
+    """Run the steps that have no row in the record, and write it after each.
 
-    report  gets every row that is new.
+    report  called with every new row.
     """
     ends = time.time() + 60 * check.minutes
     for step in steps:
@@ -70,7 +69,7 @@ def run_steps(
 
 
 def missing(step: Step, check: Check, left: float) -> str:
-    """Why a step cannot run; "" where it can."""
+    """Return why a step cannot run; "" if it can."""
     lacking = [package for package in step.packages if not is_installed(package)]
     if lacking:
         return f"{' and '.join(lacking)} not installed"
@@ -80,7 +79,7 @@ def missing(step: Step, check: Check, left: float) -> str:
 
 
 def skipped(step: Step, reason: str) -> Row | None:
-    """The row of a step that is left out; None without a reason."""
+    """Return the row of a skipped step; None without a reason."""
     if not reason:
         return None
     empty = {"seconds": 0.0, "limit": 0.0, "figure": "", "goal": "", "finding": None}

@@ -1,4 +1,4 @@
-"""A step of `experiments.gpu_check`: what it is, under which conditions it runs, what it finds."""
+"""Steps of `experiments.gpu_check`: their description, their conditions, and their findings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Keep = Callable[[Finding], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A check, or a measurement.
+    """A check or a measurement.
 
-    name      in tables and of --steps.
-    question  that it answers.
-    place     "package.module:function" of (Conditions, Keep) -> Finding. What the function keeps
-              counts where it is stopped before it returns.
-    seconds   most that it may take, in a check of the usual length.
-    packages  that it needs beside torch and torchvision.
+    name      in tables and in --steps.
+    question  that the step answers.
+    place     "package.module:function" of (Conditions, Keep) -> Finding. The last finding that the
+              function passes to Keep counts if it is stopped before it returns.
+    seconds   time limit in a check of the default length.
+    packages  required packages other than torch and torchvision.
     data      whether it trains on the images of --data.
     """
 
@@ -37,13 +37,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """How a step runs.
+    """The conditions under which a step runs.
 
     device   "cuda", or "cpu" for a dry run.
-    dry      whether it only shows that it works, with tiny networks on a CPU.
+    dry      whether it only shows that it runs, with tiny networks on a CPU.
     data     text for `train.data.load`; None: there are no images.
-    folder   of files for the time being.
-    ends     when it is stopped, as `time.time` has it.
+    folder   folder of temporary files.
+    ends     time at which it is stopped, as returned by `time.time`.
     """
 
     device: str
@@ -58,7 +58,7 @@ class Conditions:
         return self.ends - time.time()
 
     def pick(self, real: Any, dry: Any) -> Any:
-        """The first of two values, or the second in a dry run."""
+        """Return the first of two values, or the second in a dry run."""
         return dry if self.dry else real
 
 
@@ -70,12 +70,12 @@ def finding(
     enough: bool = False,
     **details: Any,
 ) -> Finding:
-    """What a step found, as plain data.
+    """Return the finding of a step as plain data.
 
     figure   in words, for a table.
-    goal     in words; "" where there is none.
-    passed   whether it is met; None where there is none.
-    enough   whether it is an answer even if the step is stopped before it has more.
+    goal     in words; "" if there is none.
+    passed   whether the goal is reached; None if there is none.
+    enough   whether it is a valid answer if the step is stopped later.
     details  everything else. Numbers that are not finite become None.
     """
     known = {"figure": figure, "goal": goal, "passed": passed, "enough": enough}
@@ -83,7 +83,7 @@ def finding(
 
 
 def plain(value: Any) -> Any:
-    """The value as data that JSON can hold, numbers with six digits."""
+    """Return a value as data that JSON can hold, numbers with six digits."""
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, np.ndarray):

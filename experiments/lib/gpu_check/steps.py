@@ -1,16 +1,19 @@
-"""All steps of `experiments.gpu_check`, in the order of their importance."""
+"""All steps of `experiments.gpu_check`, in order of importance."""
 
 from __future__ import annotations
 
 from experiments.lib.gpu_check.step import Step
 
 FOLDER = "experiments.lib.gpu_check"
-MINUTES = 8.0  # that the limits are made for
+MINUTES = 8.0  # for which the time limits of the steps are set
 TIMM = ("timm",)
 
-# what else is to be known, of the device; it runs first in every check
+# describes the device; it runs first in every check
 MACHINE = Step(
-    name="machine", question="What is measured?", place=f"{FOLDER}.machine:check", seconds=60
+    name="machine",
+    question="Which device is measured?",
+    place=f"{FOLDER}.machine:check",
+    seconds=60,
 )
 STEPS = (
     Step(
@@ -33,27 +36,27 @@ STEPS = (
     ),
     Step(
         name="b0-224",
-        question="How fast is a step of EfficientNet-B0 at 224 px beside timm's best?",
+        question="How fast is a step of EfficientNet-B0 at 224 px compared with timm's best?",
         place=f"{FOLDER}.throughput:b0",
         seconds=120,
         packages=TIMM,
     ),
     Step(
         name="proxy-32",
-        question="How fast is a step of the proxy network at 32 px beside timm's best?",
+        question="How fast is a step of the proxy network at 32 px compared with timm's best?",
         place=f"{FOLDER}.throughput:proxy",
         seconds=90,
         packages=TIMM,
     ),
     Step(
         name="resume",
-        question="Is a training that was stopped and resumed the same training?",
+        question="Does a training that was stopped and resumed equal an uninterrupted one?",
         place=f"{FOLDER}.resume:check",
         seconds=60,
     ),
     Step(
         name="out-of-memory",
-        question="Is a batch that does not fit answered with one that does?",
+        question="Does the batch that is proposed after running out of memory fit?",
         place=f"{FOLDER}.memory:check",
         seconds=90,
     ),
@@ -85,7 +88,7 @@ STEPS = (
     ),
     Step(
         name="autotune",
-        question="What would cuDNN's choice by timing (benchmark) gain, and cost at the start?",
+        question="What does cuDNN's benchmark mode gain, and what does it cost at the start?",
         place=f"{FOLDER}.autotune:check",
         seconds=60,
     ),
@@ -98,7 +101,7 @@ STEPS = (
     ),
     Step(
         name="grid",
-        question="How should the proxy network grow, by trainings in which depth is not punished?",
+        question="How should the proxy network grow, by trainings long enough for depth?",
         place=f"{FOLDER}.growth:check",
         seconds=float("inf"),
         packages=("scipy",),

@@ -25,13 +25,15 @@ TINY = Architecture(
 
 
 def network_for(here: Conditions) -> Architecture:
-    """The network of experiments at 32 px; a tiny one in a dry run."""
+    """Return the proxy network at 32 px; a tiny one in a dry run."""
     return here.pick(dataclasses.replace(proxy_network(), classes=CLASSES), TINY)
 
 
 def learnable(train: int, held: int, *, side: int) -> Data:
-    """So many images [3, side, side] to train on, and held out: of each class a pattern of 4 x 4
-    colours, under noise."""
+    """Return `train` images to train on and `held` held-out images, all [3, side, side].
+
+    The images of a class are a pattern of 4 x 4 colours with noise.
+    """
     return Data(
         "patterns",
         tuple(map(str, range(CLASSES))),
@@ -44,7 +46,7 @@ def learnable(train: int, held: int, *, side: int) -> Data:
 
 
 def images(count: int, *, side: int, seed: int) -> MemorySplit:
-    """Images of the patterns; the patterns are the same for every seed."""
+    """Return images of the patterns; the patterns are the same for every seed."""
     patterns = 255 * torch.rand(CLASSES, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     large = F.interpolate(patterns, size=(side, side), mode="bilinear")
     generator = torch.Generator().manual_seed(seed)

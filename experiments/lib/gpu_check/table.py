@@ -1,4 +1,4 @@
-"""The outcome of all steps as a table."""
+"""The outcomes of all steps as a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vbs.tables import Console, Table
 
 
 def line_of(row: Row) -> str:
-    """A step in one line, as it ends."""
+    """Return the outcome of a step as one line."""
     return " ".join(filter(None, (f"{row['name']}: {row['status']}", _said(row))))
 
 
@@ -26,6 +26,6 @@ def show(rows: Iterable[Row]) -> None:
 
 
 def _said(row: Row) -> str:
-    """The figure, and why there is none or it is not whole."""
+    """Return the figure, and the reason why there is none or it is incomplete."""
     reason = f"({row['reason']})" if row["reason"] else ""
     return " ".join(filter(None, (row["figure"], reason)))

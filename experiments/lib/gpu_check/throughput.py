@@ -1,8 +1,8 @@
-"""Images a second of our training step beside timm's, in one process and in alternating rounds.
+"""Images/s of our training step and of timm's, in one process and in alternating rounds.
 
-Both sides have cuDNN's choice by timing (benchmark), as timm's train.py, and bfloat16. A side's
-best setting is the one of the least median time; the ratio is the median of the rounds' ratios.
-Without torch.compile first, so that this is known where compiling takes too long.
+Both sides use cuDNN's benchmark mode, as timm's train.py does, and bfloat16. The best setting of a
+side has the least median time; the ratio is the median of the rounds' ratios. Settings without
+torch.compile run first, so that their result exists if compiling takes too long.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ EAGER = (
     Setting("timm", precision=FAST, foreach=True),
 )
 COMPILED = tuple(Setting(side, precision=FAST, compile=True) for side in ("ours", "timm"))
-COMPILING = 40.0  # seconds that must be left for it
+COMPILING = 40.0  # remaining seconds below which torch.compile is not tried
 
 
 def b0(here: Conditions, keep: Keep) -> Finding:
-    """EfficientNet-B0 at 224 px, 128 images a step."""
+    """Compare EfficientNet-B0 at 224 px, 128 images a step."""
     return _compared(zoo("efficientnet_b0"), "efficientnet_b0", 128, here, keep)
 
 
 def proxy(here: Conditions, keep: Keep) -> Finding:
-    """The proxy network at 32 px, 1,024 images a step."""
+    """Compare the proxy network at 32 px, 1,024 images a step."""
     return _compared(proxy_network(None, 10), "", 1024, here, keep)
 
 
@@ -60,14 +60,14 @@ def _compared(
     keep(found)
     if here.left < COMPILING or here.dry:
         return found
-    # those that were the best again: a ratio is of one run
+    # the best eager settings run again, because a ratio needs rounds of one run
     best = [_best(times, side) for side in ("ours", "timm")]
     again = _times(case, (*best, *COMPILED), rounds)
     return _judged(case, {**times, **again}, checked)
 
 
 def _times(case: Case, settings: Sequence[Setting], rounds: int) -> dict[Setting, list[float]]:
-    """Seconds of `case.steps` steps, by round."""
+    """Return seconds of `case.steps` steps, by round."""
     sides = {setting: Side(case, setting) for setting in settings}
     tasks = {
         setting: partial(side.seconds, side.ready(), case.steps) for setting, side in sides.items()

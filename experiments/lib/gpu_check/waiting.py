@@ -1,9 +1,9 @@
-"""Augmentation of images in memory on the device: whether the GPU waits for it at 32 px.
+"""Augmentation of in-memory images on the device: does the GPU wait for it at 32 px?
 
-Steps on batches that are ready are timed in alternating rounds with steps whose batches are made
-in between, as in training: what the latter take longer is the share that the training waits. Beside
-it stand how often a step makes the processor wait for the GPU, how long the GPU itself has nothing
-to do in a step, by the profiler, and how far batches are from those that a CPU makes.
+Steps on prepared batches alternate with steps whose batches are prepared in between, as in
+training; the additional time of the latter is the share that the training waits. Also reported: how
+often a step makes the processor wait for the GPU, how long the GPU is idle in a step (by the
+profiler), and how far batches differ from those that a CPU prepares.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from experiments.lib.training_sides import Batches, Case, Side
 from train.data import Step
 from train.data.augment import Augmentation
 
-GOAL = 0.05  # share of the time
+GOAL = 0.05  # largest share of the time
 BATCHES = (128, 1024)
 SYNCHRONISED = "called a synchronizing CUDA operation"
 LEVEL = 1.5 / 255 / 0.22  # a grey level and a half, in units of normalised images
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
-    """Shares, counts and differences, for each size of a batch."""
+    """Return shares, counts and differences for each batch size."""
     rows: dict[str, dict[str, Any]] = {}
     apart = differences(here)
     found = finding("")
@@ -47,7 +47,7 @@ def _measured(side: Side, rounds: int) -> dict[str, Any]:
     pairs = []
     for number in range(rounds + 1):
         pair = (side.seconds(ready, steps), side.seconds(side.fresh(steps), steps))
-        pairs += [pair] * (number > 0)  # the first round warms up
+        pairs += [pair] * (number > 0)  # the first round is a warm-up
     alone, loaded = np.array(pairs).T
     return {
         "share_waiting": float(np.median(1 - alone / loaded)),
@@ -60,10 +60,10 @@ def _measured(side: Side, rounds: int) -> dict[str, Any]:
 
 
 def _waits(side: Side, batches: Batches, steps: int) -> float | None:
-    """Operations of a step that make the processor wait for the GPU; None on a CPU."""
+    """Return operations per step that make the processor wait for the GPU; None on a CPU."""
     if side.device.type != "cuda":
         return None
-    side.step(batches)  # which copies the targets of the whole data set
+    side.step(batches)  # the first step copies the targets of the whole data set
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as seen:
@@ -76,9 +76,9 @@ def _waits(side: Side, batches: Batches, steps: int) -> float | None:
 
 
 def _idle(side: Side, batches: Batches, steps: int) -> float | None:
-    """Share of the time between the first and the last kernel in which none runs; None on a CPU.
+    """Return the share of the time, from first to last kernel, in which none runs; None on a CPU.
 
-    The profiler makes launches slower, so this is an upper end.
+    The profiler makes launches slower, so this is an upper bound.
     """
     if side.device.type != "cuda":
         return None
@@ -96,7 +96,7 @@ def _idle(side: Side, batches: Batches, steps: int) -> float | None:
 
 
 def idle_share(spans: list[tuple[float, float]]) -> float | None:
-    """Share of the time from the first start to the last end that no span covers; spans sorted."""
+    """Return the share of the time, from first start to last end, without a span; spans sorted."""
     if not spans:
         return None
     busy, reached = 0.0, spans[0][0]
@@ -108,7 +108,7 @@ def idle_share(spans: list[tuple[float, float]]) -> float | None:
 
 
 def differences(here: Conditions) -> dict[str, float]:
-    """Share of the pixels of batches that differ by more than a level and a half from a CPU's."""
+    """Return the share of pixels that differ by more than 1.5 grey levels from a CPU's."""
     some = images(64, side=32, seed=1)
     rows = np.arange(len(some))
     step = [Step(rows, slice(0, len(rows)), 7)]

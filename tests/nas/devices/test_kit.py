@@ -1,4 +1,4 @@
-"""Kits of networks to measure: writing, reading times back, fitting; mistakes are one line."""
+"""Kits of networks to measure: written, read back with times, fitted; one-line errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fill(folder: Path, values: list[str] | np.ndarray, unit: str = "milliseconds
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> KitResult:
-    """A kit whose networks are empty files: the export takes seconds for each."""
+    """Return a kit whose networks are empty files, because an export takes seconds."""
 
     def names_only(folder: Path, networks: list, batch: int) -> list[str]:
         (folder / "networks").mkdir()
@@ -62,7 +62,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> KitResult:
 
 @pytest.fixture
 def kit(written: KitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the kit with its times; the current folder is an empty one."""
+    """Return a copy of the kit with times; the current folder is empty."""
     folder = tmp_path / "kit"
     shutil.copytree(written.folder, folder)
     fill(folder, milliseconds(written))
@@ -72,7 +72,7 @@ def kit(written: KitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def refused(code: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr of a command that was refused."""
+    """Return the one line on stderr of a command that fails."""
     printed = capsys.readouterr()
     assert code == 2
     assert printed.out == ""
@@ -202,7 +202,7 @@ BAD_TIMES: dict[str, tuple[Change, str]] = {
 
 
 def reversed_ranks(values: list[str]) -> list[int]:
-    """For each value, the place of the one as far from the other end."""
+    """Return for each index the index whose value has the reversed rank."""
     order = list(np.argsort(np.array(values, float)))
     place = {int(index): rank for rank, index in enumerate(order)}
     return [int(order[-1 - place[index]]) for index in range(len(values))]
@@ -372,7 +372,7 @@ def test_same_seed_same_networks() -> None:
 def test_a_kit_of_a_space_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has as many networks as a fit needs there; the fit imports the code that --space names."""
+    """It has as many networks as a fit needs; the fit imports the code that --space names."""
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(OWN_SPACE)
     monkeypatch.setattr(

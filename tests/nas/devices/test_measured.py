@@ -1,4 +1,4 @@
-"""The measured accelerators: quality claims, speed, the shipped file, and messages."""
+"""The measured accelerators: recorded quality, speed, the shipped file, and messages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_recorded_scores_beat_the_ridge() -> None:
 
 
 def test_a_held_out_prediction_is_as_recorded(shared_data: Path) -> None:
-    """Five fits from the measurements."""
+    """Fits five folds from the measurements."""
     data = read_speeds(shared_data / "imagenet_measurements" / "train.parquet", SPACE)
     key = ("tpuv3", "throughput")
     found = scores(*held_out(SPACE, data, key, 0)[1:])

@@ -1,4 +1,4 @@
-"""Devices of the user's own: from ten measurements to a device file, and what is refused."""
+"""Devices of the user: from ten measurements to a device file, and one-line errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESULTS = Path(__file__).resolve().parents[3] / "experiments/results/leave_one_d
 
 
 def phone(genotypes: np.ndarray, noise: float = 0.01) -> np.ndarray:
-    """Seconds on a device nobody measured: memory-bound, with expensive squeeze layers."""
+    """Return seconds on a new device: memory-bound, with expensive squeeze layers."""
     costs = SPACE.costs(genotypes)
     squeezes = genotypes[:, 3::4] @ np.array([8, 4, 2, 1, 1, 1, 1])
     seconds = 2e-3 + costs.flops * 1.5e-11 + costs.activations * 1.2e-9 + squeezes * 1e-4
@@ -46,7 +46,7 @@ def fresh(count: int = 400) -> np.ndarray:
 
 
 def test_ten_measurements_rank_other_networks(device: OwnDevice) -> None:
-    """Far better than FLOPs; and intervals that hold."""
+    """The ranking is far better than that of FLOPs, and the intervals have their coverage."""
     others = fresh()
     seconds = phone(others, noise=0.0)
     value, std = device.predict(SPACE, others, "latency")
@@ -58,7 +58,7 @@ def test_ten_measurements_rank_other_networks(device: OwnDevice) -> None:
 
 
 def test_recorded_leave_one_device_out_reaches_the_goals() -> None:
-    """Tau and error of ten designed measurements; better on average than what is simpler."""
+    """Tau and error of ten designed measurements; on average better than simpler models."""
     rows = json.loads(RESULTS.read_text())["devices"]
     speeds = [row for row in rows if row["kind"] == "throughput"]
     assert len(speeds) == 6
@@ -124,7 +124,7 @@ def test_300_000_networks_a_second(device: OwnDevice) -> None:
 
 
 def test_a_device_with_a_floor_is_recognised(ten: np.ndarray) -> None:
-    """Small networks all take as long as the input pipeline needs."""
+    """All small networks take the time of the input pipeline."""
     others = fresh()
     floor = np.quantile(phone(others), 0.35)
     bounded = fit_device(SPACE, ten, np.maximum(phone(ten), floor), "bounded")
@@ -169,7 +169,7 @@ def test_equal_networks_are_refused(ten: np.ndarray) -> None:
 
 
 def test_shuffled_times_are_refused(ten: np.ndarray) -> None:
-    """Most orders of ten times; some are nearly the right one."""
+    """Most orders of ten times are refused; some are close to the right one."""
     refused = 0
     for seed in range(20):
         shuffled = np.random.default_rng(seed).permutation(phone(ten))
@@ -278,7 +278,7 @@ def test_hostile_files_are_one_line(device: OwnDevice, tmp_path: Path) -> None:
 
 
 def test_spaces_without_measured_devices_need_more() -> None:
-    """The message says how many, and with as many the fit works."""
+    """The message gives the number of measurements, with which the fit works."""
     space = space_named("compact", resolution=32, small_images=True)
     needed = measurements_needed(space)
     assert 10 <= needed <= 60

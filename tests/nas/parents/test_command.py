@@ -1,4 +1,4 @@
-"""`python -m nas.search --parent`, as its users meet it."""
+"""The command `python -m nas.search --parent`."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_one_search_ends_with_trained_networks_for_many_budgets(place: Path) -> 
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(export, cwd=place, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    # another call repeats nothing of the teacher and of known scores
+    # another call does not repeat the teacher and known scores
     code, _, err = command(place, *words(place, "--target-flops", str(half), "--out", "second"))
     assert code == 0, err
     assert "teacher: trained before" in err
@@ -156,7 +156,7 @@ def test_mistakes_are_one_line_before_anything_is_trained(
     code = run([*words(place), *more, "--out", "out"])
     printed = capsys.readouterr().err
     if not complaint:
-        assert code == 130  # nothing is wrong: it began
+        assert code == 130  # no error: the search started
         return
     assert code == 2
     assert printed.splitlines()[-1].startswith(f"nas.search: {complaint}")

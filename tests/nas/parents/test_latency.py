@@ -28,14 +28,14 @@ Seconds = Callable[[Architecture], float]
 
 
 def seconds_of(network: Architecture) -> float:
-    """Times that are not those of FLOPs alone."""
+    """Return times that are not proportional to FLOPs."""
     spent = cost(network)
     return 1e-4 + 2e-5 * len(list(network.blocks())) + 1e-9 * spent.flops + 4e-9 * spent.activations
 
 
 @pytest.fixture
 def measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
-    """Numbers of networks that were measured, each time; times are `seconds_of` with 2% noise."""
+    """Replace measurements by `seconds_of` with 2% noise; record the networks of each call."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     counts: list[int] = []
 
@@ -93,7 +93,7 @@ def test_times_that_nothing_explains_are_warned_of(
 
 
 def searched(limit: float) -> History:
-    """A search whose best networks are the largest ones within a predicted limit."""
+    """Return the history of a search whose best networks are the largest within a limit."""
     space = SPACE.measured_by(latency=fitted([]).of(SPACE))
     history = History(space, Objective(limit, "feasible", of="latency"))
     genotypes = np.unique(SPACE.sample(400, np.random.default_rng(1)), axis=0)

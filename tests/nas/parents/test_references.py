@@ -1,4 +1,4 @@
-"""What a search from pretrained weights is compared with."""
+"""References that a search from pretrained weights is compared with."""
 
 from __future__ import annotations
 

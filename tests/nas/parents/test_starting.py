@@ -1,4 +1,4 @@
-"""Where searches from pretrained weights start, and how long networks are fine-tuned."""
+"""First networks of searches from pretrained weights, and lengths of their fine-tuning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPACE = parent_space(PARENT)
 
 
 class Chance:
-    """The strategy that draws at random."""
+    """A strategy that draws at random."""
 
     generation = 7
 

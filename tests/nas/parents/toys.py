@@ -1,4 +1,4 @@
-"""A trained parent and images so small that a whole search takes seconds."""
+"""Test helper: a trained parent and images that are so small that a search takes seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARENT = Architecture(
 
 
 def image_folder(place: Path, *, train: int = 40, test: int = 12) -> str:
-    """Images of 3 classes that colours tell apart; what --data names."""
+    """Write images of 3 classes that differ in colour; return the value of --data for them."""
     rng = np.random.default_rng(0)
     for split, count in (("train", train), ("test", test)):
         for label, name in enumerate(reversed(CLASSES)):
@@ -43,12 +43,12 @@ def image_folder(place: Path, *, train: int = 40, test: int = 12) -> str:
 
 
 def images(place: Path) -> Data:
-    """The same, loaded."""
+    """Return the loaded images of `image_folder`."""
     return load(image_folder(place), minival=0.2)
 
 
 def trained_parent(path: Path, data: Data) -> str:
-    """A file of the parent's weights, trained for a few epochs."""
+    """Train the parent for a few epochs; return the file of its weights."""
     recipe = change(
         preset("proxy"), ["epochs=6", "batch=16", "resolution=32", "ema_decay=0", "lr=0.1"]
     )

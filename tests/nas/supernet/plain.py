@@ -1,11 +1,11 @@
-"""A space that is not made of stages."""
+"""Test helper: a space that is not made of stages."""
 
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.space import SearchSpace
 
 
 def plain(resolution: int = 32, classes: int = 3) -> SearchSpace:
-    """Networks of one convolution."""
+    """Return a space of networks of one convolution."""
 
     def decode(choices: dict[str, int]) -> Architecture:
         stages = (Stage("conv", 1, 3, 1, 1, 8, se=0.0),)

@@ -1,4 +1,4 @@
-"""`python -m nas.search --evaluator supernet`, as its users meet it."""
+"""The command `python -m nas.search --evaluator supernet`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_search_ends_with_a_verdict(place: Path) -> None:
     assert record["outcome"]["evaluated"] == 5
     assert any("Kendall tau" in line for line in record["outcome"]["certainty"])
     best = json.loads((place / "first" / "best.json").read_text())
-    assert best["evaluations"] == 2  # with each seed, on its own
+    assert best["evaluations"] == 2  # stand-alone, with each seed
     assert cost(Architecture.from_dict(best["architecture"])).flops <= 500_000
 
     # another search with the same weights and judge trains nothing

@@ -1,4 +1,4 @@
-"""Training shared weights: gradients, exact resumption, and what is learnt."""
+"""Training of shared weights: gradients, exact resume, and learning."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_gradients_are_those_of_the_networks_on_their_own(labels: float) -> None
 
 
 def _places(tensors: dict[str, Tensor], child: Architecture) -> Sequence[tuple[str, str, Tensor]]:
-    """Each tensor of the child: its name, that of the shared one, and which elements it has."""
+    """Return name in the child, name in the shared weights, and indices there, for each tensor."""
     numbered = {
         name: torch.arange(value.numel()).reshape(value.shape) for name, value in tensors.items()
     }
@@ -102,7 +102,7 @@ def test_the_largest_and_the_smallest_frame_the_random_ones() -> None:
 
 
 def test_norms_and_biases_are_not_decayed() -> None:
-    """Without gradients, decay alone moves weights."""
+    """Without gradients only weight decay changes weights."""
     from train.optimizer import optimizer
 
     shared = fresh(elastic_space(), 0)
@@ -123,7 +123,7 @@ def test_dropout_is_the_largest_networks_alone() -> None:
 
     calm = toys.recipe(*CALM)
     assert losses(0)[0] != losses(1)[0]
-    # with labels alone, the others do not depend on what was drawn
+    # with labels only, the losses do not depend on the networks drawn
     rule = sandwich(labels=1.0)
     first = losses(0)
     recipe = calm

@@ -1,4 +1,4 @@
-"""The verdict on a supernet: rank correlations, and what is said of them."""
+"""The verdict on a supernet: rank correlations, and its text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REACHED = np.stack([np.arange(COUNT, dtype=float), np.arange(COUNT) + 0.1], 1)
 
 
 def shuffled(share: float, seed: int = 0) -> np.ndarray:
-    """Scores that rank right, but for a share of them."""
+    """Return scores in the right order, except for a shuffled share of them."""
     rng = np.random.default_rng(seed)
     scores = np.arange(COUNT, dtype=float)
     rows = rng.choice(COUNT, round(share * COUNT), replace=False)

@@ -1,4 +1,4 @@
-"""Shared weights of a space: what a network takes from them, against networks built otherwise."""
+"""Shared weights of a space: their slices compute the same as networks built otherwise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FRAME = {"stem": 8, "head": 24, "resolution": 16, "classes": 3}
 
 
 def elastic_space() -> StagedSpace:
-    """A space whose decisions change sizes alone, so that one network contains all others."""
+    """Return a space whose decisions change only sizes, so that one network contains all others."""
     choices = {
         "stem": (8, 4),
         **{f"block{i}_{letter}": options for i in (0, 1) for letter, options in SIZES.items()},
@@ -43,7 +43,7 @@ def some(of: SearchSpace, count: int, seed: int = 0) -> list[Architecture]:
 
 
 def trained(weights: nn.Module) -> dict[str, torch.Tensor]:
-    """Weights of which none has a special value."""
+    """Return weights without special values such as 0 and 1."""
     generator = torch.Generator().manual_seed(1)
     return {
         name: torch.randn(value.shape, generator=generator) * 0.3
@@ -79,8 +79,10 @@ def test_a_network_computes_what_the_masked_supernet_does() -> None:
 
 @torch.no_grad()
 def _mask(whole: Network, child: Architecture) -> None:
-    """Zero what the child does not have. A channel whose batch norm is 0 is 0 behind its SiLU, and
-    so is a branch beside a shortcut."""
+    """Set the channels that the child lacks to zero.
+
+    A channel whose batch norm is 0 is 0 after its SiLU, and so is a branch next to a shortcut.
+    """
 
     def keep(norm: nn.Module, count: int) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
@@ -119,7 +121,7 @@ def test_other_ops_and_shortcuts_have_weights_of_their_own() -> None:
     kinds = {name.split(".")[3] for name in tensors if name.startswith("blocks.2.1.")}
     ops = {"conv", "separable", "mbconv"}
     skips = ("none", "identity", "pool")
-    active = {f"conv_{skip}_active" for skip in skips}  # behind a layer of the same stage
+    active = {f"conv_{skip}_active" for skip in skips}  # after a layer of the same stage
     assert kinds == active | {f"{op}_{skip}_linear" for op in ops - {"conv"} for skip in skips}
 
 

@@ -1,4 +1,4 @@
-"""Heads of Ray clusters for tests, false and real."""
+"""Test helper: heads of Ray clusters, false and real."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # an empty frame of HTTP/2
 
 
 def status(code: int) -> bytes:
-    """Settings, then a gRPC status as gRPC writes it."""
+    """Return HTTP/2 settings followed by a gRPC status, as gRPC sends them."""
     field = b"\x40\x0bgrpc-status" + bytes((len(str(code)),)) + str(code).encode()
     return SETTINGS + len(field).to_bytes(3, "big") + b"\x01\x05\x00\x00\x00\x01" + field
 
 
 @contextlib.contextmanager
 def false_head(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """ "host:port" where every connection is given to the function, in a thread of its own."""
+    """Yield "host:port" of a server that passes every connection to a function, in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -43,13 +43,13 @@ def false_head(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 def _answered(answer: Callable[[socket.socket], None], line: socket.socket) -> None:
     with line, contextlib.suppress(OSError):
         answer(line)
-        line.shutdown(socket.SHUT_WR)  # what is unread would make it a reset
+        line.shutdown(socket.SHUT_WR)  # closing with unread data would reset the connection
         while line.recv(1 << 16):
             pass
 
 
 def demanding(token: str) -> Callable[[socket.socket], None]:
-    """What a head does that demands the token."""
+    """Return a function that answers like a head that requires the token."""
 
     def answer(line: socket.socket) -> None:
         asked = line.recv(1 << 16)
@@ -67,7 +67,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def real_head(folder: Path, **environment: str) -> Iterator[str]:
-    """The address of a head that `ray start` starts in that environment, with one CPU."""
+    """Yield the address of a head that `ray start` starts in that environment, with one CPU."""
     address = f"127.0.0.1:{free_port()}"
     words = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""Jobs for the pool's tests, in a module that the workers can import."""
+"""Test helper: jobs for tests of the worker pool, in a module that the workers can import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ set_up = 0
 
 
 def make() -> Any:
-    """Counts how often it is called in its process."""
+    """Return the job function, and count the calls in this process."""
     global set_up
     set_up += 1
     return job
@@ -48,7 +48,7 @@ def fail(text: str) -> Iterator[Any]:
 
 
 def full_disk(mark: str, times: int) -> Iterator[Any]:
-    """Meets a full disk the first so many times that it runs."""
+    """Raises "disk full" the first `times` times that it runs."""
     with open(mark, "a") as file:
         file.write("x")
     yield "begun"
@@ -62,7 +62,7 @@ def process() -> Iterator[Any]:
 
 
 def die(mark: str, times: int) -> Iterator[Any]:
-    """Kills its process the first so many times that it runs."""
+    """Kills its process the first `times` times that it runs."""
     with open(mark, "a") as file:
         file.write("x")
     yield "begun"
@@ -72,7 +72,7 @@ def die(mark: str, times: int) -> Iterator[Any]:
 
 
 def die_late(seconds: float) -> Iterator[Any]:
-    """Kills its process after some time without an item."""
+    """Kills its process after some time in which it yields nothing."""
     time.sleep(seconds)
     os.kill(os.getpid(), signal.SIGKILL)
     yield "never"

@@ -1,4 +1,4 @@
-"""Processes of the Ray that a command has started, found to be killed."""
+"""Test helper: finds and kills processes of the Ray that a command has started."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def descendants(process: int) -> dict[int, str]:
-    """Numbers and command lines of a process's children, their children and so on."""
+    """Return numbers and command lines of a process's children, their children and so on."""
     parents: dict[int, list[int]] = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
         parents.setdefault(parent, []).append(int(place.name))
     found, left = {}, list(parents.get(process, []))
     while left:
@@ -30,7 +30,10 @@ def descendants(process: int) -> dict[int, str]:
 
 
 def kill_one(process: int, name: str) -> dict[int, str]:
-    """SIGKILL to the Ray process of that name ("raylet", "gcs_server"); all that there were."""
+    """Send SIGKILL to the Ray process of that name ("raylet", "gcs_server").
+
+    Returns all Ray processes that ran before.
+    """
     known = descendants(process)
     (number,) = [
         number for number, words in known.items() if words.split(" ", 1)[0].endswith(f"/{name}")
@@ -40,7 +43,7 @@ def kill_one(process: int, name: str) -> dict[int, str]:
 
 
 def all_end(numbers: dict[int, str], seconds: float = 20.0) -> bool:
-    """Whether all those processes end in that time."""
+    """Return whether all those processes end in that time."""
     end = time.monotonic() + seconds
     while left := [number for number in numbers if _lives(number)]:
         if time.monotonic() > end:

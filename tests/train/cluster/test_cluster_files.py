@@ -1,4 +1,4 @@
-"""The files for clusters, as far as they can be tried without one."""
+"""Files for clusters, as far as they can be tested without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = ROOT / "cluster"
 
 
-RAY = "2.60.0"  # that of the files
+RAY = "2.60.0"  # the version in the files
 
 
 @pytest.mark.parametrize("file", ["cluster.yaml", "gcp.yaml"])
@@ -104,11 +104,11 @@ exec "$@"
     "hostname": """
 if [[ $1 == --ip-address ]]; then echo 127.0.1.1; else echo "fe80::1 127.0.0.2 $ADDRESS"; fi
 """,
-    # the head listens a second later than it is started; the others and the driver only say so
+    # the head listens a second after its start; nodes and driver only record their calls
     "python": """
 echo "$RAY_AUTH_MODE ${RAY_AUTH_TOKEN-none}" >>"$TRACE.tokens"
 echo "python $*" >>"$TRACE"
-if [[ "$*" == *ray_tune* ]]; then  # as the real one, it works while the other nodes come
+if [[ "$*" == *ray_tune* ]]; then  # like the real one, it works while the other nodes start
     for ((i = 0; i < 200; i++)); do
         if grep -q "^python .*--block --address" "$TRACE"; then break; fi
         sleep 0.1
@@ -123,10 +123,10 @@ with socket.create_server((sys.argv[1], int(sys.argv[2]))): time.sleep(9)' "$ADD
 
 
 def _address() -> str:
-    """This machine's in its network."""
+    """Return the address of this machine in its network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
         try:
-            line.connect(("192.0.2.1", 9))  # nothing is sent: only the way there is looked up
+            line.connect(("192.0.2.1", 9))  # nothing is sent; only the route is looked up
         except OSError:
             pytest.skip("this machine has no network")
         return line.getsockname()[0]
@@ -138,7 +138,10 @@ def _is_free(address: str, port: int) -> bool:
 
 
 def _environment(folder: Path, fakes: dict[str, str], **more: str) -> dict[str, str]:
-    """Of a batch job on two nodes, with these commands in place of Slurm's, which leave a trace."""
+    """Return the environment of a batch job on two nodes.
+
+    The given commands replace those of Slurm, and record their calls.
+    """
     place = folder / "bin"
     place.mkdir()
     for name, script in fakes.items():
@@ -264,11 +267,11 @@ def test_the_slurm_script_starts_a_cluster_whatever_token_lies_in_home(
         start_new_session=True,
     )
     try:
-        # the nodes live on: Slurm would end them with the job
+        # the nodes survive; Slurm would end them with the job
         assert job.wait(timeout=150) == 0, job.stderr and os.read(job.stderr.fileno(), 5000)
         assert job.stdout is not None
         assert job.stdout.readline() == f"mode {mode}\n"
     finally:
         os.killpg(job.pid, signal.SIGTERM)
-        job.communicate(timeout=60)  # ends when all that wrote there are gone
+        job.communicate(timeout=60)  # ends when all writers have ended
         shutil.rmtree(environment["RAYS"], ignore_errors=True)

@@ -18,12 +18,12 @@ from train.cluster.place import Place
 from train.cluster.pool import Ended, Pool, PoolLost, Yielded
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 90.0  # seconds for anything; the machine may be busy
+PATIENCE = 90.0  # seconds to wait; the machine may be busy
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head with two CPUs; nodes may be added."""
+    """Start a head with three CPUs, to which nodes may be added."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pool(cluster: Any) -> Iterator[Pool]:
-    """Two slots, each with two threads' worth of a CPU."""
+    """Return two slots, each with CPUs for two threads."""
     with Pool(pool_jobs.make, Place(2, address=cluster.address), timeout=60) as pool:
         assert pool.ready(PATIENCE) == 2
         yield pool
@@ -98,7 +98,7 @@ def test_a_stopped_job_is_closed_and_works_no_further(pool: Pool, tmp_path: Path
     assert until_over(pool, jobs, stop={1: 2}) == {1: ([0, 1], ""), 2: ([0, 1, 2], "")}
     assert trace.read_text() == "closed"
     assert time.monotonic() - began < 10
-    pool.stop(77)  # there is none
+    pool.stop(77)  # there is no such job
 
 
 def test_a_busy_pool_refuses_more(pool: Pool) -> None:
@@ -166,7 +166,7 @@ def test_jobs_of_a_lost_node_are_run_elsewhere(cluster: Any, tmp_path: Path) -> 
         assert pool.ready(PATIENCE) == 2
         for number in (1, 2):
             pool.start(number, ("process",))
-        while pool.free < 2:  # each has said something, on the node with the GPU
+        while pool.free < 2:  # each has sent a message, on the node with the GPU
             pool.wait(1.0)
         for number in (1, 2):
             pool.start(number, ("sleep", 3.0))

@@ -1,4 +1,4 @@
-"""Ray in a child process: what is lost there, hangs there or ends there is an exception here."""
+"""Ray in a child process: losses, hangs and exits of the child raise an exception in the parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE = 90.0
 
 
 class Thing:
-    """What a child may hold; it needs no Ray."""
+    """An object for the child process that needs no Ray."""
 
     def __init__(self, *, address: str | None) -> None:
         if address == "127.0.0.1:1":
@@ -48,7 +48,7 @@ class Thing:
 
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child is not connected to anything that could be lost."""
+    """Let the child process work without a connection to Ray."""
     monkeypatch.setattr(ray_process, "probe", lambda address: None)
     alone = "import train.cluster.process as p; p._node_processes = list; serve("
     monkeypatch.setattr(ray_process, "START", ray_process.START.replace("serve(", alone, 1))
@@ -81,7 +81,7 @@ def test_a_child_that_ends_is_an_exception(no_ray: None) -> None:
     with RayProcess(Thing, address=None) as process:
         with pytest.raises(RayLost, match="Ray has ended on this machine: one of its processes"):
             process.call("end")
-        process.send("double", 1)  # nobody is there
+        process.send("double", 1)  # nothing listens there
         with pytest.raises(RayLost):
             process.call("double", 1)
 

@@ -1,4 +1,4 @@
-"""Ray's tokens and addresses: what a driver does in any environment, and before any answer."""
+"""Ray's tokens and addresses: checks of a driver before it connects, in any environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def alone(script: str, *words: str, **changes: str | None) -> str:
-    """What a script prints in a process of its own; a change to None unsets the variable."""
+    """Return the output of a script in its own process; a change to None unsets the variable."""
     names = {name: None for name in os.environ if name.startswith("RAY_")}
     settings = {**os.environ, "PYTHONPATH": str(ROOT), **names, **changes}
     environment = {name: value for name, value in settings.items() if value is not None}
@@ -41,7 +41,7 @@ def alone(script: str, *words: str, **changes: str | None) -> str:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder with a token that no head knows."""
+    """Return a home folder with a token that no head accepts."""
     for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
         monkeypatch.delenv(name)
     (tmp_path / "home" / ".ray").mkdir(parents=True)
@@ -163,7 +163,7 @@ for place in Path("/proc").glob("[0-9]*/cmdline"):
     try:
         assert secret.encode() not in place.read_bytes(), place
     except OSError:
-        pass  # it has ended
+        pass  # the process has ended
 from train.cluster.probe import head_status
 host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
 assert [head_status(host, int(port), token, 5.0) for token in (None, secret)] == [16, 0]
@@ -193,7 +193,7 @@ def test_a_ray_here_needs_no_home(place: str | None) -> None:
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Addresses of a head without tokens and of one that demands one."""
+    """Yield the addresses of a head without tokens and of one that requires one."""
     folder = tmp_path_factory.mktemp("heads")
     (folder / "token").write_text("of-the-cluster\n")
     settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
@@ -285,7 +285,7 @@ print(tempfile.gettempdir())
 
 
 class Zeros:
-    """Tensors that a loader process passes on through a Unix socket."""
+    """Tensors that a loader process sends through a Unix socket."""
 
     def __len__(self) -> int:
         return 2

@@ -1,1 +1,1 @@
-"""Tests of train.data."""
+"""Tests of `train.data`."""

@@ -1,4 +1,4 @@
-"""Images in archives and parquet files are read alike by threads, forks and new processes."""
+"""Images in archives and parquet files are read equally by threads, forks and new processes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def stores_of(place: Path) -> list[Store]:
 
 
 def read_all(store: Store, wanted: list[bytes]) -> bool:
-    """Whether a store gives these images, in any order, again and again."""
+    """Return whether a store yields these images, in any order and repeatedly."""
     order = np.random.default_rng(os.getpid()).permutation(len(wanted)).tolist()
     return all(store.read(row) == wanted[row] for row in order * 5)
 
@@ -128,7 +128,7 @@ def test_loader_processes_read_archives_however_they_are_started(
     for name in ("train", "test"):
         pyarrow.parquet.write_table(table, tmp_path / "rows" / f"{name}.parquet", row_group_size=5)
     torch.save(all_of(load(f"imagefolder:{place}", minival=0).train)[0], tmp_path / "wanted.pt")
-    # a process of its own: the way loader processes start is settled once
+    # a separate process, because the start method of loader processes is set once
     script = f"""
 import multiprocessing, torch
 from tests.train.files import all_of
@@ -199,7 +199,7 @@ def test_encrypted_members_and_unknown_methods_are_unreadable(tmp_path: Path) ->
 
 
 class Client:
-    """Stands for a client of Ray: it must not be freed in a process that did not make it."""
+    """Stands for a client of Ray, which may be freed only in the process that created it."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()

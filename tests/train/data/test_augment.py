@@ -95,7 +95,7 @@ def test_padded_crops_have_every_offset_equally_often() -> None:
 
 
 def test_a_gpu_cuts_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By one indexing, for images of any sides."""
+    """The crops by indexing equal those on a CPU for images of any sides."""
     pixels = F.resize(images(50), [32, 48])
     how, draws = Augmentation(size=32, crop="pad"), Draws(4, np.arange(50))
     on_cpu = frame(pixels, how, draws)
@@ -118,7 +118,7 @@ def test_preparation_is_torchvisions_resize_and_centre_crop(shape: tuple[int, in
     pixels = F.resize(images(3), list(shape))
     how = Preparation(size=28, crop_share=0.875)
     output = augmented(pixels, how, np.arange(3))
-    if shape != (2, 300):  # which is first cut, not to become 32 x 4800
+    if shape != (2, 300):  # cropped first, otherwise it would become 32 x 4800
         expected = v2.Compose(
             [
                 v2.Resize(32),

@@ -1,4 +1,4 @@
-"""Photographs as cameras, phones, microscopes and the web make them."""
+"""Decoding photographs as cameras, phones, microscopes and web pages store them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def exif(entries: list[tuple[int, int, int, bytes]], order: str = "<") -> bytes:
-    """EXIF of one directory: tag, type, count, the four bytes of the value."""
+    """Return EXIF of one directory: tag, type, count, the four bytes of the value."""
     head = b"Exif\0\0" + (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
     body = struct.pack(f"{order}H", len(entries))
     for tag, kind, count, value in sorted(entries):
@@ -47,7 +47,7 @@ def exif(entries: list[tuple[int, int, int, bytes]], order: str = "<") -> bytes:
 
 
 def odd_values() -> Iterator[tuple[int, bytes]]:
-    """A count and a value that fit few types."""
+    """Yield counts and values that fit few types."""
     yield 1, struct.pack("<I", 0)
     yield 0, b"\xff\xff\xff\xff"
     yield 2**31, b"\xff\xfe\0\1"
@@ -74,7 +74,7 @@ def test_no_odd_tag_makes_a_sound_photograph_unreadable(kind: str) -> None:
 
 
 def tiff(extra: tuple[int, int, int, bytes]) -> bytes:
-    """A grey TIFF of 4 x 6 pixels, to be turned, with one more tag."""
+    """Return a grey TIFF of 4 x 6 pixels that needs rotation, with one additional tag."""
     pixels = PIXELS[:, :, 0].tobytes()
     entries = [
         (256, 4, 1, 6),

@@ -1,4 +1,4 @@
-"""Sources: folders, archives, parquet files and named sets, and what is refused in a line."""
+"""Sources: folders, archives, parquet files, named data sets, and one-line errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of splits and classes as people name them: recognised, or refused with both readings."""
+"""Common names of folders for splits and classes are recognised; ambiguous ones are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def found_in(place: Path, query: str = "") -> Found:
 
 
 def names_of(listing: Any) -> set[str]:
-    """Where the images of a listing are, without the number of each."""
+    """Return the folders of the images in a listing, without image numbers."""
     return {str(Path(listing.images.name(int(row))).parent) for row in listing.rows}
 
 

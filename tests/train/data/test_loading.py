@@ -1,4 +1,4 @@
-"""Splits: steps that look the same whoever computes them, and images that are damaged."""
+"""Splits: batches that do not depend on the process that computes them, and damaged images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from train.data.streaming import StreamSplit
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Split, Split]:
-    """The same 60 images in memory and streamed."""
+    """Return the same 60 images in memory and streamed."""
     place = folder_of(tmp_path_factory.mktemp("pair"), {"train/a": 30, "train/b": 30, "test/a": 2})
     text = f"imagefolder:{place}"
     memory = load(text, minival=0).train

@@ -24,7 +24,7 @@ CLASS = {"_type": "ClassLabel"}
 
 
 def write(place: Path, columns: dict[str, Any], features: dict[str, Any] | None = None) -> str:
-    """The same rows as train and test; the text for --data."""
+    """Write the same rows as train and test split; return the text for --data."""
     table = pyarrow.table(columns)
     if features:
         metadata = {b"huggingface": json.dumps({"info": {"features": features}})}

@@ -1,4 +1,4 @@
-"""A run, its exports, and photographs of all kinds."""
+"""Fixtures: a run, its exports, and photographs of all kinds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.train.test_export import a_run, exported
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """The folder of a run."""
+    """Return the folder of a run."""
     return a_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
 def exports(run) -> dict[str, Path]:
-    """A run and its exports, by their kind."""
+    """Return a run and its exports, by kind."""
     kinds = ["timm", "safetensors", *(["onnx"] if ONNX else [])]
     paths = {kind: exported(run, kind).path for kind in kinds}
     return {"run": run, "weights": run / "best.safetensors", **paths}
@@ -27,7 +27,7 @@ def exports(run) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """A folder of images of all kinds."""
+    """Return a folder with images of all kinds."""
     folder = tmp_path_factory.mktemp("photographs")
     write_images(folder, odd_images())
     return folder

@@ -1,4 +1,4 @@
-"""What the tests of predictions share."""
+"""Test helper: predictions, and the same by an evaluation of the training."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def predicted(network: Path, *images: object, **options: object):
 
 
 def whole(result) -> np.ndarray:
-    """Probabilities [n, classes] in the order of classes."""
+    """Return probabilities [n, classes] in the order of classes."""
     table = np.zeros_like(result.probabilities)
     np.put_along_axis(table, result.labels, result.probabilities, 1)
     return table
 
 
 def as_evaluated(run: Path, paths: list[Path]) -> np.ndarray:
-    """Probabilities [n, classes] as an evaluation of the training computes them."""
+    """Return probabilities [n, classes] as an evaluation of the training computes them."""
     weights = read_weights(run / "best.safetensors")
     network = build(weights.architecture)
     network.load_state_dict(dict(weights.tensors))

@@ -1,4 +1,4 @@
-"""The command `train.predict`: its output, its files, and one line for every mistake."""
+"""The command `train.predict`: its output, its files, and one-line errors."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_no_image_is_replaced(run, tmp_path, capsys, given):
     assert f"{option}: {read} is an input file; give another file" in line
     assert (picture.read_bytes(), rows.read_bytes()) == before
     other = folder / f"new{read.suffix}"
-    for _ in range(2):  # the second time it is replaced
+    for _ in range(2):  # the second call replaces it
         assert predict([*words[:2], "--device", "cpu", option, str(tmp_path / other.name)]) == 0
 
 

@@ -1,4 +1,4 @@
-"""What predictions accept as a network, and `load_network`."""
+"""Sources of networks for predictions, and `load_network`."""
 
 from __future__ import annotations
 

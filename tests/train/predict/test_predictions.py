@@ -1,4 +1,4 @@
-"""Predictions: the same through torch, timm and onnxruntime, of every kind of image and source."""
+"""Predictions by torch, timm and onnxruntime are equal for every kind of image and source."""
 
 from __future__ import annotations
 

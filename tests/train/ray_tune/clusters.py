@@ -1,4 +1,4 @@
-"""A simulated cluster for the trainer's tests, and what their trials left."""
+"""Test helper: a simulated cluster for tests of the trainer, and the files of its trials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.train import toys
 
-PATIENCE = 120.0  # seconds for anything; the machine may be busy
+PATIENCE = 120.0  # seconds to wait; the machine may be busy
 QUICK = [
     "--set",
     "batch=16",
@@ -28,7 +28,7 @@ QUICK = [
 
 
 def images(place: Path, *, classes: tuple[str, ...] = toys.CLASSES, count: int = 32) -> Path:
-    """An image folder with `count` training images of each class."""
+    """Write an image folder with `count` training images of each class; return it."""
     rng = np.random.default_rng(0)
     for part, many in (("train", count), ("test", 6)):
         for label, name in enumerate(classes):
@@ -41,7 +41,7 @@ def images(place: Path, *, classes: tuple[str, ...] = toys.CLASSES, count: int =
 
 
 def networks(place: Path, count: int) -> Path:
-    """A JSON file with a list of networks that differ in their stem."""
+    """Write a JSON file with a list of networks that differ in their stem; return it."""
     nets = [dataclasses.replace(toys.NETWORK, stem=8 * (n + 1)).to_json() for n in range(count)]
     path = place / f"nets{count}.json"
     path.write_text(json.dumps([json.loads(net) for net in nets]))
@@ -49,7 +49,7 @@ def networks(place: Path, count: int) -> Path:
 
 
 def curve(folder: Path) -> dict[str, Any]:
-    """A trial's curve.json; empty where it has not begun."""
+    """Return a trial's curve.json; empty if it has not started."""
     path = folder / "curve.json"
     return json.loads(path.read_text()) if path.is_file() else {"rows": [], "where": []}
 
@@ -63,9 +63,9 @@ def trials(out: Path) -> list[Path]:
 
 
 def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """What the function returns as soon as that is something."""
+    """Call a function until it returns a true value, and return that."""
     end = time.monotonic() + seconds
     while not (found := true()):
-        assert time.monotonic() < end, "it did not happen"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.05)
     return found

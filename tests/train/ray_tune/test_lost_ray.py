@@ -21,7 +21,7 @@ LOST = "train.ray_tune: Ray has ended on this machine: one of its processes cras
 
 
 def started(folder: Path) -> subprocess.Popen[str]:
-    """Two trials one after the other, the second of which has begun."""
+    """Start a run of two trials, one after the other; return when the second one runs."""
     words = [
         "--architectures",
         str(networks(folder, 2)),
@@ -61,7 +61,7 @@ def test_trainings_that_end_before_their_time_are_resumed(tmp_path: Path, how: s
             tuner.send_signal(signal.SIGINT)
         shown, told = tuner.communicate(timeout=90)
     assert "Traceback" not in told
-    assert "[E " not in told  # of Ray's C++
+    assert "[E " not in told  # lines of Ray's C++ code
     if how == "raylet":
         assert told.splitlines()[-1] == f"{LOST}; --resume continues"
         assert (tuner.returncode, record(out)["status"]) == (1, "failed")

@@ -1,4 +1,4 @@
-"""Runs that go on, and what is refused: other questions, damaged records, a second driver."""
+"""Resumed runs, and those that are refused: other settings, damaged records, a second driver."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_another_run_in_the_same_place_is_refused(tmp_path, capsys) -> None:
 
 
 def settings_of_0_1() -> dict:
-    """The settings in run.json of version 0.1."""
+    """Return the settings in run.json of version 0.1."""
     network = json.loads(toys.NETWORK.to_json())
     trial = {
         "name": f"{toys.NETWORK.key}-s0",
@@ -63,7 +63,7 @@ def settings_of_0_1() -> dict:
 
 
 def plan_in(place, scheduler: str = "asha") -> Plan:
-    """A plan in the run.json of a folder."""
+    """Write a plan into the run.json of a folder; return it."""
     (place / "net.json").write_text(toys.NETWORK.to_json())
     config = TuneConfig(
         architectures=(str(place / "net.json"),),
@@ -190,7 +190,7 @@ def test_a_damaged_record_is_reported_in_one_line(tmp_path, capsys, change, word
 
 @pytest.fixture(params=["folder", "url"])
 def store(request, tmp_path, monkeypatch) -> Store:
-    """A place of results, as a folder and as a URL, which cannot be locked in one step."""
+    """Return a place of results as a folder and as a URL, which cannot be locked atomically."""
     monkeypatch.setattr(lease, "FAR", 0.05)
     return Store(str(tmp_path) if request.param == "folder" else f"file://{tmp_path}")
 
@@ -220,7 +220,7 @@ def test_of_drivers_that_begin_together_one_stays(tmp_path, monkeypatch) -> None
 
     def together(name, content) -> None:
         written(name, content)
-        written(name, {**content, "id": "other"})  # it had looked before, too
+        written(name, {**content, "id": "other"})  # it had also checked before
 
     monkeypatch.setattr(store, "write", together)
     with pytest.raises(ValueError, match="in use by"), owned(store):

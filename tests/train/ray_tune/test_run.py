@@ -1,4 +1,4 @@
-"""Many trainings at once, on a simulated cluster whose GPUs are only declared."""
+"""Many trainings at once, on a simulated cluster with declared GPUs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without GPU, and two nodes with one each; none of them exists."""
+    """Start a head without GPU and two nodes with one declared GPU each."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -70,7 +70,7 @@ def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> lis
 
 
 def other_worker(cluster: Any, first: int) -> int:
-    """The process that trains together with that one: of the same title, under our nodes."""
+    """Return the other process of a trial: it has the same title and runs under our nodes."""
     title = re.split(rb"[.\0 ]", Path(f"/proc/{first}/cmdline").read_bytes())[0]
     ours = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
     found = []
@@ -79,7 +79,7 @@ def other_worker(cluster: Any, first: int) -> int:
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
             same = re.split(rb"[.\0 ]", (place / "cmdline").read_bytes())[0] == title
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
         if same and parent in ours and int(place.name) != first:
             found.append(int(place.name))
     (other,) = found
@@ -202,7 +202,7 @@ def test_two_trials_share_a_gpu_and_those_of_a_lost_node_are_resumed_elsewhere(
         if seen[trial.name]["where"][0]["node_id"] == lost and trial.name not in over:
             moves += 1
             assert where[-1]["node_id"] != lost
-            # what was on disk is not trained again
+            # epochs with a checkpoint are not trained again
             assert where[1]["after_epoch"] >= len(seen[trial.name]["rows"])
         else:
             assert len(where) == 1
@@ -269,7 +269,7 @@ def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, cap
     moved = f"imagefolder:{shutil.copytree(data.partition(':')[2], tmp_path / 'moved')}"
     assert run([*resume, moved]) == 0
     assert len(trials(out)) == len(over()) == 5
-    for trial, (known, written) in before.items():  # those that were over were left alone
+    for trial, (known, written) in before.items():  # finished trials are unchanged
         assert curve(trial) == known
         assert (trial / "run.json").stat().st_mtime_ns == written
     for trial, known in begun.items():
@@ -281,12 +281,12 @@ def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, cap
         if known["rows"]:
             assert first[trial.name] == known["rows"][0]["val_top1"]
     capsys.readouterr()
-    # all are over: the table again, and nothing else
+    # all have ended: it only prints the table
     assert run(words) == 2
     assert "holds a run with other data" in capsys.readouterr().err
     words[words.index(data)] = moved
     assert run(words) == 0
-    assert "train.export" not in capsys.readouterr().out  # a URL is no folder
+    assert "train.export" not in capsys.readouterr().out  # a URL is not a folder
 
 
 class Trial(SimpleNamespace):
@@ -344,7 +344,7 @@ def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_reported_
         asha.on_trial_add(None, trial)
     decisions = {n: asha.on_trial_result(None, again[n], curves[n][-1]) for n in names}
     assert decisions == {"n0": "STOP", "n1": "STOP", "n2": "CONTINUE", "n3": "CONTINUE"}
-    # told once more, after its process was lost: it had been decided
+    # reported again after its process was lost, because it was decided already
     assert asha.on_trial_result(None, again["n2"], curves["n2"][-1]) == "CONTINUE"
     assert sorted(asha.rungs[1].values()) == [50.0, 51.0, 52.0, 53.0]
 

@@ -1,4 +1,4 @@
-"""A trial by itself, as a node runs it: what it leaves, how it goes on, how it fails."""
+"""A single trial as a node runs it: its files, resuming, failures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]
 
 
 def several(out: str, what: dict[str, Any], tell: Any, *, first: bool = True) -> None:
-    """As one of two processes of a trial, of which there is no other."""
+    """Pretend to be one of two processes of a trial, without a second one."""
     both = dataclasses.replace(share(out), processes=2)
     work(what, toys.data(), both, TrialProcess(tell, "cpu", {"node": "here"}, first, several=True))
 
@@ -79,7 +79,7 @@ def test_a_trial_that_was_cut_off_is_resumed_from_what_is_on_disk(
     later: list[dict] = []
     run(outs[1], trial("epochs=3"), later.append)
     assert [row["epoch"] for row in heard] == [1, 2, 3]
-    assert [row["epoch"] for row in later] == [1, 2, 3]  # the first is known, and said again
+    assert [row["epoch"] for row in later] == [1, 2, 3]  # the first one is reported again
     rows = [
         [
             {name: value for name, value in row.items() if name not in TIMES}
