@@ -18,7 +18,7 @@ def load(text: str) -> Architecture:
     path = Path(text)
     if not path.is_file():
         if path.suffix == ".json":
-            raise ValueError(f"{text}: no such file")
+            raise ValueError(f"{text} does not exist")
         if path.is_dir() and text not in NETWORKS:
             raise ValueError(f"{text} is a folder; name a file in it, such as {path / 'best.json'}")
         return zoo(text)

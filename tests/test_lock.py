@@ -122,7 +122,7 @@ def test_a_new_run_is_refused_where_a_living_process_works(
     assert called(name, [*new(name, data), "--out", str(path.parent)]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"{name.split()[0]}: out: {path.parent} is in use by other.command (process "
-        f"{living['pid']} on {living['host']}); wait until it ends, or choose another --out"
+        f"{living['pid']} on {living['host']}); wait until it ends, or use another --out"
     )
     assert [entry.name for entry in path.parent.iterdir()] == [FILE]
     assert json.loads(path.read_text()) == living

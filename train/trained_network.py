@@ -41,8 +41,7 @@ def load_network(source: str | Path) -> TrainedNetwork:
     """
     if not Path(source).exists():
         raise ValueError(
-            f"network: {shortened(source)}: no such file or folder; give a run, its weights, or an "
-            "export"
+            f"network: {shortened(source)} does not exist; give a run, its weights, or an export"
         )
     try:
         found = path_source(Path(source))

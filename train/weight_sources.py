@@ -112,7 +112,7 @@ def _file(path: Path) -> Path:
         )
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such file or folder; give a run, a .safetensors file, timm:NAME or "
+            f"{path} does not exist; give a run, a .safetensors file, timm:NAME or "
             f"package:NAME ({', '.join(PACKAGES)})"
         )
     return path

@@ -91,7 +91,7 @@ def results_folder(
             raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
         if held:
             how = "" if resume is None else "use --resume to continue it, or "
-            raise ValueError(f"out: {folder} already holds {held}; {how}choose another --out")
+            raise ValueError(f"out: {folder} already holds {held}; {how}use another --out")
         stack.enter_context(_resumable(folder / files[0]))
         yield folder
 
@@ -101,7 +101,7 @@ def check_name(out: str) -> None:
     if not out:
         raise ValueError("out: the name of the folder is empty")
     if not all(part.strip() for part in Path(out).parts):
-        raise ValueError(f"out: {quoted(out)} contains a blank name; choose another --out")
+        raise ValueError(f"out: {quoted(out)} contains a blank name; use another --out")
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def in_use(place: object, owner: Owner, age: float) -> ValueError:
     command, pid, host = (shortened(owner.get(name, usual), 80) for name, usual in what)
     return ValueError(
         f"out: {printable(place)} is in use by {command} (process {pid} on {host}{seen}); wait "
-        "until it ends, or choose another --out"
+        "until it ends, or use another --out"
     )
 
 

@@ -52,7 +52,7 @@ def run_fidelity(
     with resumed_folder(place, resume=resume, command="nas.fidelity"):
         if resume:
             if not place:
-                raise ValueError("resume: which comparison? give its folder as --out DIR")
+                raise ValueError("resume: the folder of the comparison is missing; use --out DIR")
             earlier = record.read_earlier(Path(place), changes or {})
             comparison = prepare(earlier.config, earlier.recipe)
             earlier.check_same(comparison)

@@ -65,7 +65,7 @@ class Chain:
                 option, there = flag(name, BaselineConfig), _shown(name, stored[name])
                 raise ValueError(
                     f"--out: {self.folder} holds a baseline with another {option} ({there}); "
-                    "choose another --out"
+                    "use another --out"
                 )
         known: dict[str, Any] = parse_json(path.read_bytes())
         return known

@@ -83,7 +83,7 @@ def run_grid(
     with resumed_folder(place, resume=resume, command="scaling.grid"):
         if resume:
             if not place:
-                raise ValueError("resume: which grid? give its folder as --out DIR")
+                raise ValueError("resume: the folder of the grid is missing; use --out DIR")
             config = resumed(GridConfig, changes or {}, Path(place, RECORD), what="grid")
         assert config is not None  # see check_call
         if dry_run or (config.data is None and not resume):
@@ -92,7 +92,7 @@ def run_grid(
         if config.data is None:
             raise ValueError(
                 f"resume: the grid in {place} was predicted, and nothing is left to train; "
-                "leave --resume out, and give another --out"
+                "leave --resume out, and use another --out"
             )
         return _prepared(config, place, resume=resume, retry_failed=retry_failed)
 

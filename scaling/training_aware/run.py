@@ -97,14 +97,14 @@ def run_training_aware(
     with resumed_folder(place, resume=resume, command="scaling.training_aware"):
         if resume:
             if not place:
-                raise ValueError("resume: which run? give its folder as --out DIR")
+                raise ValueError("resume: the folder of the run is missing; use --out DIR")
             config = resumed(TrainingAwareConfig, changes or {}, Path(place, RECORD), what="run")
         assert config is not None  # see check_call
         if config.data is None:
             if resume:
                 raise ValueError(
                     f"resume: the search in {place} was predicted, and nothing is left to train; "
-                    "leave --resume out, and give another --out"
+                    "leave --resume out, and use another --out"
                 )
             _check_untrained(config)
             with signals.interrupted_with("interrupted"):

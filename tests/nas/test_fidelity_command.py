@@ -219,7 +219,7 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
     ("arguments", "message"),
     [
         ((), "--data is missing"),
-        (("--data", "nonsense"), "data: 'nonsense' is not known"),
+        (("--data", "nonsense"), "data: 'nonsense' is unknown"),
         (
             ("--data", "DATA", "--networks", "3"),
             "--networks: 3 is not allowed; use a number",

@@ -204,7 +204,7 @@ def test_what_was_made_of_another_network_goes_aside(baseline: Path, tmp_path: P
 def test_another_baseline_in_the_same_folder_is_refused(baseline: Path) -> None:
     other = chain("--growth", "3", place=baseline)
     assert other.returncode == 2
-    assert "holds a baseline with another --growth (2.0); choose another --out" in other.stderr
+    assert "holds a baseline with another --growth (2.0); use another --out" in other.stderr
     assert other.stderr.count("\n") == 1
 
 
@@ -319,7 +319,7 @@ def test_a_baseline_of_version_0_1_is_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"changes": ["batch=32"]}, r"another --set \(batch=32\); choose another --out"),
+        ({"changes": ["batch=32"]}, r"another --set \(batch=32\); use another --out"),
         ({"resolution": 32}, r"another --resolution \(32\)"),
         ({"target_flops": "8M"}, r"another --target-flops \(8M\)"),
         ({"moves": 3}, r"written by another version \(0.1.0\): it has the unknown setting 'moves'"),

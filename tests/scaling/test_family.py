@@ -265,7 +265,7 @@ def test_a_family_grows_in_measured_time(
         (["--phi", "11"], "phi: 11 is not published; use 0 (B0) to 8 (B8), 9 (L2), or give"),
         (["--phi", "0..99"], "--phi: 65 members are not allowed"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
-        (["--base", "no.json"], "no.json: no such file"),
+        (["--base", "no.json"], "no.json does not exist"),
         (["--base", "/"], "/ is a folder; name a file in it, such as /best.json"),
         (["--coefficients", "no.json"], "--coefficients: no.json is not a file"),
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
@@ -587,4 +587,4 @@ def test_a_used_folder_is_refused_without_an_option_that_there_is_not(
     capsys.readouterr()
     assert run(words) == 2
     printed = capsys.readouterr().err
-    assert printed.endswith("already holds family.json; choose another --out\n")
+    assert printed.endswith("already holds family.json; use another --out\n")

@@ -265,7 +265,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--objective", "watts"], "--objective: 'watts' is unknown; use one of flops, latency,"),
         (["--rules", "v3"], "rules: 'v3' is unknown"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
-        (["--resume"], "resume: which grid? give its folder as --out DIR"),
+        (["--resume"], "resume: the folder of the grid is missing; use --out DIR"),
         (["--resume", "--out", "nowhere"], "resume: nowhere holds no grid"),
         (["--recipe", "prox"], "--recipe: 'prox' is unknown; did you mean proxy?"),
         (["--set", "foo=1"], "--set foo=1: a recipe has no field"),

@@ -110,7 +110,7 @@ def test_the_base_may_be_any_network_with_a_known_accuracy(plain: PublishedGrid)
     ("words", "message"),
     [
         (["--base", "nosuch"], "network: 'nosuch' is unknown"),
-        (["--base", "none.json"], "none.json: no such file"),
+        (["--base", "none.json"], "none.json does not exist"),
         (["--base", "text.json"], "cannot be read as JSON"),
         (["--base", "other.json"], "is missing from the architecture"),
         (["--base", "net.json"], "--base-top1: the ImageNet top-1 of"),
@@ -127,7 +127,7 @@ def test_the_base_may_be_any_network_with_a_known_accuracy(plain: PublishedGrid)
         (["--proxy-width", "0.3"], "--proxy-width: without --data nothing is trained"),
         (["--base-top1", "70", "--data", "cifar10"], "--base-top1: leave it out where --data"),
         (["--out", "full"], "already holds grid.json"),
-        (["--resume"], "which grid? give its folder as --out DIR"),
+        (["--resume"], "the folder of the grid is missing; use --out DIR"),
         (["--resume", "--out", "full"], "is not the record of a grid"),
         (["--retry-failed"], "goes with --resume"),
     ],

@@ -155,7 +155,7 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
         (["--strategy", "nonsense"], "--strategy: 'nonsense' is unknown"),
         (["--seed", "-1"], "--seed: -1 is not allowed"),
         (["--max-step-time", "80"], "--max-step-time: '80' is not a time"),
-        (["--resume"], "resume: which run? give its folder as --out DIR"),
+        (["--resume"], "resume: the folder of the run is missing; use --out DIR"),
         (["--data", "imagefolder:nowhere"], "data: "),
         (["--members", "xs"], "--members: 'xs' is unknown; did you mean s"),
     ],

@@ -122,7 +122,7 @@ def test_a_single_network_is_no_gain(capsys: pytest.CaptureFixture[str]) -> None
         (["--seeds", "2"], "--seeds: without --data nothing is trained"),
         (["--on", "a100", "--data", "cifar10"], "--on: leave it out where --data"),
         (["--out", "full"], "already holds training_aware.json"),
-        (["--resume"], "which run? give its folder as --out DIR"),
+        (["--resume"], "the folder of the run is missing; use --out DIR"),
         (["--resume", "--out", "full"], "is not the record of a run"),
     ],
 )

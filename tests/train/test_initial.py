@@ -189,7 +189,7 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(suffix, tmp_path)
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("{tmp}/none", ": no such file or folder; give a run, a .safetensors file, timm:NAME"),
+        ("{tmp}/none", " does not exist; give a run, a .safetensors file, timm:NAME"),
         ("{tmp}", "has no best.safetensors"),
         ("{tmp}/text.safetensors", "truncated or not a safetensors file"),
         ("{tmp}/last.safetensors", "is a training state; give the best.safetensors"),

@@ -169,7 +169,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         ([], "NETWORK is missing"),
         (["NET"], "DATA is missing"),
         (["efficientnet_b9", "--data", "DATA"], "did you mean efficientnet_b"),
-        (["missing.json", "--data", "DATA"], "missing.json: no such file"),
+        (["missing.json", "--data", "DATA"], "missing.json does not exist"),
         (["NET", "--data", "cifar11"], "cifar11"),
         (["NET", "--data", "imagefolder:/nowhere"], "/nowhere"),
         (["NET", "--data", "DATA", "--recipe", "proxie"], "did you mean proxy"),
@@ -178,7 +178,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
         (
             ["NET", "--data", "DATA", "--set", "batch=8", "--init", "nowhere"],
-            "nowhere: no such file or folder",
+            "nowhere does not exist",
         ),
         (["NET", "--data", "DATA", "--device", "tpu"], "device: 'tpu'"),
         (["NET", "--data", "DATA", "--loaders", "-1"], "--loaders: -1"),
@@ -190,7 +190,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--width", "0"], "width: 0.0"),
         (["NET", "--data", "DATA", "--variant", "google"], "recipe proxy has no variants"),
         (["NET", "--data", "DATA", "--recipe", "linear-probe"], "--init is missing"),
-        (["--resume"], "resume: which run?"),
+        (["--resume"], "resume: the folder of the run is missing"),
         (["--resume", "--out", "OUT"], "holds no training run"),
     ],
 )

@@ -117,7 +117,7 @@ def _check_integer(name: str, value: Any, least: int) -> None:
 
 def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
     if value not in members:
-        raise ValueError(f"{name}: {quoted(value)} is not known; use one of {', '.join(members)}")
+        raise ValueError(f"{name}: {quoted(value)} is unknown; use one of {', '.join(members)}")
 
 
 def _check_number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:

@@ -39,7 +39,7 @@ def find(text: str, *, seed: int, root: str | Path | None, download: bool) -> Fo
 def _known(source: Source, text: str) -> Source:
     if not source.place or (source.kind == NAMED and source.place not in SETS):
         raise ValueError(
-            f"data: {quoted(text)} is not known; use {', '.join(SETS)}, imagefolder:DIR, "
+            f"data: {quoted(text)} is unknown; use {', '.join(SETS)}, imagefolder:DIR, "
             "parquet:DIR or FILE.zip"
         )
     return source

@@ -102,13 +102,13 @@ def _source(text: str) -> Source:
 def _opened(source: Source) -> tuple[Store, list[str]]:
     if source.kind == PARQUET and not os.path.isdir(source.place):
         if not os.path.isfile(source.place):
-            raise ValueError(f"images: {shortened(source.place)}: no such file or folder")
+            raise ValueError(f"images: {shortened(source.place)} does not exist")
         path = Path(source.place)
         return ParquetStore([path], choose(path, source, labelled=False).image), []
     if source.kind == PARQUET:
         return parquet.everything(source), []
     if not os.path.exists(source.place):
-        raise ValueError(f"images: {shortened(source.place)}: no such file or folder")
+        raise ValueError(f"images: {shortened(source.place)} does not exist")
     files = folder_files(source.place) if source.kind == FOLDER else zip_files(source.place)
     if not files.images and source.kind == FOLDER and parquet.has_files(source.place):
         return parquet.everything(Source(PARQUET, source.place, source.options)), []

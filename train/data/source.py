@@ -102,7 +102,7 @@ def _options(kind: str, query: str, text: str) -> dict[str, str]:
         key, _, value = part.partition("=")
         if key not in OPTIONS[kind] or not value or key in found:
             raise ValueError(
-                f"data: {quoted(part)} of {quoted(text)} is not known; after the "
+                f"data: {quoted(part)} of {quoted(text)} is unknown; after the "
                 f"question mark use {', '.join(f'{name}=...' for name in OPTIONS[kind])}, each "
                 "once, joined by &"
             )

@@ -232,7 +232,7 @@ def weights_file(run: Path) -> Path:
         return path
     if run.is_dir():
         raise ValueError(f"{run}: has no best.safetensors; is it the folder of a run?")
-    raise ValueError(f"{run}: no such file or folder")
+    raise ValueError(f"{run} does not exist")
 
 
 def _target(form: Format, config: ExportConfig, source: Path) -> Path:
@@ -250,5 +250,5 @@ def _target(form: Format, config: ExportConfig, source: Path) -> Path:
         if path.exists():
             raise ValueError(f"{path}: exists; remove it, or give another place with --out")
     if not target.parent.is_dir():
-        raise ValueError(f"{target.parent}: no such folder; make it, or give another --out")
+        raise ValueError(f"{target.parent} does not exist; create it, or use another --out")
     return target

@@ -58,7 +58,7 @@ def run_noisy_student(
     with resumed_folder(place, resume=resume, command="train.noisy_student"):
         if resume:
             if not place:
-                raise ValueError("resume: which run? give its folder as --out DIR")
+                raise ValueError("resume: the folder of the run is missing; use --out DIR")
             whole = read_self_training(Path(place), changes or {})
             if whole.networks is not None:
                 return NoisyStudentResult(Path(place), whole.config, whole.networks, "finished", "")

@@ -74,7 +74,7 @@ def load_predictor(source: str, device: str = "auto") -> Predictor:
 
 def _onnx(path: Path, device: str) -> Predictor:
     if not path.is_file():
-        raise ValueError(f"network: {shortened(path)}: no such file")
+        raise ValueError(f"network: {shortened(path)} does not exist")
     if importlib.util.find_spec("onnxruntime") is None:
         raise ValueError(
             "network: onnxruntime is not installed; pip install 'vision-baseline-search[onnx]'"

@@ -63,7 +63,7 @@ def _check_places(config: PredictConfig) -> None:
     """Raise ValueError or OSError if an output file cannot be written."""
     for name, path in _places(config):
         if not path.parent.is_dir():
-            raise ValueError(f"{name}: {path.parent}: no such folder; make it first")
+            raise ValueError(f"{name}: {path.parent} does not exist; create it first")
         if path.is_dir():
             raise ValueError(f"{name}: {path} is a folder; give a file in it")
         check_file(path)

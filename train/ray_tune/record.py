@@ -132,7 +132,7 @@ def _check_equal(out: str, plan: Plan, requested: Plan) -> None:
         if not by_rule and now != before:
             raise ValueError(
                 f"out: {out} holds a run with other {what.replace('_', ' ')}; resume it by "
-                "--resume --out alone, or choose another --out"
+                "--resume --out alone, or use another --out"
             )
 
 
@@ -142,7 +142,7 @@ def read_plan(out: str, known: Mapping[str, Any]) -> Plan:
     old = parts is None
     parts = settings if old else parts
     if not isinstance(settings, dict) or not isinstance(parts, dict) or "split_seed" not in parts:
-        raise ValueError(f"out: {out} holds a run of another kind; choose another --out")
+        raise ValueError(f"out: {out} holds a run of another kind; use another --out")
     try:
         if old:
             before = typed(_Settings01, settings)

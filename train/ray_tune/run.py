@@ -53,7 +53,7 @@ def run_tune(
     if place == "":
         raise ValueError("out: the name of the folder is empty")
     if resume and place is None:
-        raise ValueError("resume: which run? give its place as --out")
+        raise ValueError("resume: the place of the run is missing; use --out PLACE")
     requested = None if config is None or resume else new_plan(config)
     address = given.get("address") if requested is None else requested.config.address
     if address not in (None, "local"):

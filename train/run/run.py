@@ -57,7 +57,7 @@ def run_training(
     with resumed_folder(place, resume=resume and first, command="train.run"):
         if resume:
             if not place:
-                raise ValueError("resume: which run? give its folder as --out DIR")
+                raise ValueError("resume: the folder of the run is missing; use --out DIR")
             training = read_training(Path(place), changes or {})
         else:
             assert config is not None  # see check_call

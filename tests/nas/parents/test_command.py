@@ -166,7 +166,7 @@ def test_mistakes_are_one_line_before_anything_is_trained(
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        ("nowhere.safetensors", "no such file or folder"),
+        ("nowhere.safetensors", "does not exist"),
         ("package:efficientnet_lite9", "package: 'efficientnet_lite9' is unknown; did you mean"),
         ("weights.pth", "is a pickle, which may run any program"),
         ("", "the name is empty"),

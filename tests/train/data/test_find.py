@@ -229,8 +229,8 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("mnist", {}, "'mnist' is not known"),
-        ("imagefolder:", {}, "not known"),
+        ("mnist", {}, "'mnist' is unknown"),
+        ("imagefolder:", {}, "is unknown"),
         ("imagefolder:/not/there", {}, "/not/there is not a folder"),
         ("/not/there.zip", {}, "there.zip cannot be read"),
         ("parquet:/not/there", {}, "no parquet"),

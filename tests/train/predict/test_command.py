@@ -55,7 +55,7 @@ def test_a_broken_image_is_named_and_skipped(run, photographs, tmp_path, capsys)
     out = tmp_path / "p.jsonl"
     words = [str(run), str(photographs), str(tmp_path), f"{tmp_path}/gone.jpg", "--out", str(out)]
     assert predict([*words, "--device", "cpu"]) == 2
-    assert "gone.jpg: no such file or folder" in capsys.readouterr().err
+    assert "gone.jpg does not exist" in capsys.readouterr().err
     assert predict([*words[:3], *words[4:], "--device", "cpu"]) == 1
     err = capsys.readouterr().err
     assert f"skipped {tmp_path}/page.jpg (not an image but a web page)" in err
@@ -156,16 +156,16 @@ def test_a_sheet_that_is_not_drawn_is_not_said_to_be_written(
         (["{run}"], "IMAGES are missing"),
         (["{run}", "{empty}"], "holds no images (.jpg"),
         (["{run}", "{heic}"], "1 .heic files are not read"),
-        (["{run}", "{tmp}/none.zip"], "no such file or folder"),
-        (["{run}", "{tmp}/none.parquet"], "no such file or folder"),
+        (["{run}", "{tmp}/none.zip"], "does not exist"),
+        (["{run}", "{tmp}/none.parquet"], "does not exist"),
         (["{run}", "{photos}", "--out", "p.txt"], "must end in .csv, .jsonl, .parquet"),
-        (["{run}", "{photos}", "--out", "{tmp}/none/p.csv"], "no such folder"),
+        (["{run}", "{photos}", "--out", "{tmp}/none/p.csv"], "does not exist"),
         (["{run}", "{photos}", "--contact-sheet", "p.jpg"], "must end in .png"),
         (["{run}", "{rows}", "--out", "{rows}"], "is an input file; give another file"),
         (["{run}", "{photos}", "--top-k", "0"], "--top-k: 0 is not allowed"),
         (["{run}", "{photos}", "--device", "tpu"], "device"),
-        (["{tmp}/none", "{photos}"], "no such file or folder; give a run, its weights"),
-        (["{tmp}/none.onnx", "{photos}"], "no such file"),
+        (["{tmp}/none", "{photos}"], "does not exist; give a run, its weights"),
+        (["{tmp}/none.onnx", "{photos}"], "does not exist"),
         (["{empty}", "{photos}"], "has no best.safetensors"),
     ],
 )

@@ -60,7 +60,7 @@ def test_load_network_names_what_is_missing(exports, tmp_path):
     del about["classes"]
     path.with_suffix(".json").write_text(json.dumps(about))
     assert load_network(path).classes == ("0", "1", "2", "3", "4")
-    with pytest.raises(ValueError, match=r"network: .*: no such file or folder; give a run"):
+    with pytest.raises(ValueError, match=r"network: .* does not exist; give a run"):
         load_network(tmp_path / "gone")
     (tmp_path / "x.pt").write_bytes(b"")
     with pytest.raises(ValueError, match="is a pickle"):

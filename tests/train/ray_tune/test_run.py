@@ -352,7 +352,7 @@ def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_reported_
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        (["--architectures", "missing.json"], "missing.json: no such file"),
+        (["--architectures", "missing.json"], "missing.json does not exist"),
         (["--architectures", "efficientnet_b9"], "did you mean efficientnet_b"),
         (["--address", "CLOSED"], "cannot be reached"),
         (["--address", "SILENT"], "cannot be reached (no answer in time)"),
