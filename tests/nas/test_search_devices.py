@@ -214,7 +214,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a rate": ([*LATENCY[:1], "5K", "--on", "zcu102"], "'5K' is not a time"),
     "no unit": ([*LATENCY[:1], "5", "--on", "zcu102"], "'5' is not a time"),
     "too fast": ([*LATENCY[:1], "1us", "--on", "zcu102"], "ranges from 1.26ms to 31.6ms"),
-    "too fast a rate": (["--target-throughput", "1G", "--on", "a100"], "images/s; ask for less"),
+    "too fast a rate": (["--target-throughput", "1G", "--on", "a100"], "images/s; use a lower one"),
     "too short": ([*FLOPS, "--max-train-time", "1s"], "its train_time ranges from 9"),
     "other space": ([*LATENCY, "zcu102", "--space", "mnasnet"], "cannot predict for 'mnasnet'"),
     "other side": ([*LATENCY, "zcu102", "--resolution", "192"], "resolution 192"),
