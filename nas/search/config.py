@@ -42,9 +42,9 @@ def whole_quantity(text: str, *, what: str = "budget") -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOptions(Config):
-    """Options of searches that train or score networks on the user's images."""
+    """Options of searches whose evaluations run in worker processes."""
 
-    title = "searches by measurement"
+    title = "searches with workers"
 
     scheduler: str = option(
         "asha",

@@ -1,4 +1,4 @@
-"""The preview that is printed before a search by measurement starts."""
+"""The preview that is printed before a search with workers starts."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def open_study(
         study, made = database.write(lambda c: find_or_make_study(c, name, wanted), durable=True)
         if not made and not resume:
             raise ValueError(
-                f"storage: {database.shown} already contains the study {name!r}; use --resume to "
+                f"storage: {database.shown} already holds the study {name!r}; use --resume to "
                 "resume it, or choose another database"
             )
         check_settings(name, database.read(lambda c: study_attributes(c, study)), wanted)

@@ -58,7 +58,7 @@ def read_settings(storage: str, name: str) -> dict[str, Any]:
     try:
         study = database.read(lambda c: find_study(c, name))
         if study is None:
-            raise ValueError(f"storage: {database.shown} contains no study {quoted(name)}")
+            raise ValueError(f"storage: {database.shown} holds no study {quoted(name)}")
         found = database.read(lambda c: study_attributes(c, study))
     except StudyLost as error:
         raise ValueError(str(error)) from None

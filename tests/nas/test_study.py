@@ -232,7 +232,7 @@ def test_a_driver_killed_at_any_moment_leaves_whole_trials(url: str, tmp_path: P
         ({"settings": {"seed": 1}}, r"study 'search' has another seed: 0 there, 1 here$"),
         ({"settings": {}}, r"another seed: 0 there, null here$"),
         ({"settings": {"seed": 0, "data": "x"}}, r'another data: null there, "x" here$'),
-        ({"resume": False}, r"already contains the study 'search'; use --resume"),
+        ({"resume": False}, r"already holds the study 'search'; use --resume"),
     ],
 )
 def test_a_search_with_other_settings_does_not_go_on(
@@ -259,7 +259,7 @@ def test_a_search_of_another_space_or_objective_does_not_go_on(url: str) -> None
 def test_settings_are_read_by_name(url: str) -> None:
     opened(url, settings={"seed": 3, "data": ["a", 0.5]}).close()
     assert read_settings(url, "search") == {"seed": 3, "data": ["a", 0.5]}
-    with pytest.raises(ValueError, match="contains no study 'other'"):
+    with pytest.raises(ValueError, match="holds no study 'other'"):
         read_settings(url, "other")
 
 
