@@ -83,7 +83,7 @@ def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[s
         if name == "times_sha256":
             kinds = [kind for kind in digest if earlier.digests[name].get(kind) != digest[kind]]
             raise ValueError(
-                f"resume: the {kinds[0]} table is not the one of the search; give it as --times FILE"
+                f"resume: the {kinds[0]} table is not the one of the search; use --times FILE"
             )
         if name == "devices_sha256":
             known = earlier.digests[name]
