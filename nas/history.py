@@ -1,4 +1,7 @@
-"""What a search has tried so far, as arrays: the only thing a strategy knows."""
+"""The history of a search: evaluated networks with accuracies, costs and rewards, as arrays.
+
+A strategy proposes networks from the history and nothing else. `history_file` reads and writes it.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,14 @@ from vbs.accuracy import Lead, accuracy_error, lead, mean_error, paired_variance
 
 
 class Summary(NamedTuple):
-    """What is known of one network, and how many evaluations stand behind it.
+    """Means over the full evaluations of one network.
 
-    accuracy  percent, the mean of its full evaluations.
-    std       its error in points, one standard deviation: of a single evaluation what the evaluator
-              states, else the binomial error of the images, which leaves out what another
-              training would change; of several `vbs.accuracy.mean_error`. NaN where unknown.
-    reward    the mean of its rewards.
+    accuracy     mean accuracy in percent.
+    std          standard deviation of the accuracy in points; NaN if unknown. For several
+                 evaluations, `vbs.accuracy.mean_error`. For a single one, the evaluator's value or
+                 the binomial error of the images, without the variance between trainings.
+    reward       mean reward.
+    evaluations  number of evaluations.
     """
 
     accuracy: float
@@ -35,19 +39,28 @@ class Summary(NamedTuple):
 
 
 class History:
-    """Evaluated genotypes in the order they ended, with accuracies, costs and rewards.
+    """Evaluated genotypes in order of completion, with accuracies, costs and rewards.
 
-    Attributes are read-only views of n rows: genotypes int8 [n, decisions]; accuracy, std (both
-    percent, NaN where failed), seconds and reward (-inf where failed) float64 [n]; costs; error
-    object [n] of str ("" where none); images int64 [n], on which each accuracy was read (0:
-    unknown). Where an evaluator states no std, it is the binomial error of the images: a training
-    with another seed differs by more. Where evaluations may be stopped early: fidelity float64
-    [n], the share of the steps that each got, and curves object [n] of tuples of `Point`; the
-    accuracy is what was reached, `expected` what it would have come to, which the reward is of. A
-    network evaluated again, with another seed (int64 [n]), is another row.
+    A network that is evaluated again with another seed is another row. The attributes are read-only
+    views of n rows:
 
-    revision counts how often rewards of old rows were revised. steps: accuracies by the step of the
-    learning curves.
+    genotypes  int8 [n, decisions].
+    accuracy   float64 [n], percent at the end of the evaluation or where it was stopped early; NaN
+               for failed evaluations.
+    std        float64 [n], standard deviation of the accuracy in points: the evaluator's value or
+               the binomial error of the images, without the variance between trainings.
+    expected   float64 [n], accuracy expected at the end of a full evaluation.
+    seconds    float64 [n], duration of the evaluation.
+    reward     float64 [n], reward of `expected`; -inf for failed evaluations.
+    costs      costs of the networks.
+    error      object [n] of str, reason of a failure; "" for successful evaluations.
+    images     int64 [n], number of images that the accuracy was computed on; 0 if unknown.
+    fidelity   float64 [n], share of the steps that were evaluated.
+    curves     object [n], tuples of `Point`.
+    seed       int64 [n].
+
+    `revision` is the number of times that rewards of old rows were revised. `steps` contains the
+    accuracies by the step of the learning curves.
     """
 
     def __init__(self, space: SearchSpace, objective: Objective) -> None:
@@ -56,7 +69,7 @@ class History:
         self._keys = KeySet()
         self._pending = np.empty((0, len(space.choices)), np.int8)
         self._pending_keys: set[int] = set()
-        self._front: tuple[int, np.ndarray] | None = None  # for that many rows
+        self._front: tuple[int, np.ndarray] | None = None  # number of rows, front
         self.steps = StepAccuracies()
         self._stopped = False  # whether any successful evaluation was stopped early
         numbers = dict.fromkeys(("accuracy", "std", "seconds", "reward", "fidelity"), np.float64)
@@ -77,11 +90,11 @@ class History:
 
     @property
     def networks(self) -> int:
-        """How many different networks were evaluated."""
+        """Number of distinct networks."""
         return len(self._keys)
 
     def extend(self, genotypes: np.ndarray, evaluations: Evaluations, costs: Costs) -> None:
-        """Append evaluated genotypes [n, decisions] with their answers and costs."""
+        """Append evaluated genotypes [n, decisions] with their evaluations and costs."""
         accuracy = np.asarray(evaluations.accuracy, np.float64)
         reward = self.objective.reward(accuracy, costs)
         images = np.zeros(len(accuracy)) if evaluations.images is None else evaluations.images
@@ -112,11 +125,11 @@ class History:
         self._expect()
 
     def _expect(self) -> None:
-        """Estimate again what stopped evaluations would have come to, and their rewards.
+        """Update the expected accuracies and rewards of evaluations that were stopped early.
 
-        Each by what full evaluations gained on average between that step and their end. Those that
-        were stopped were worse, and may have gained less: a friendly estimate, the same for all
-        that stopped at one step, so that it never changes their order.
+        The mean gain of full evaluations from the same step to their end is added. This is
+        optimistic, because stopped evaluations were worse and may have gained less, but equal for
+        all that stopped at the same step, so it does not change their order.
         """
         if not self._stopped:
             return
@@ -138,7 +151,7 @@ class History:
             self._columns.put("reward", stopped, rewards)
 
     def contains(self, genotypes: np.ndarray) -> np.ndarray:
-        """Which genotypes [n, decisions] were evaluated before or are pending, bool [n]."""
+        """Return which genotypes [n, decisions] were evaluated or are pending, bool [n]."""
         keys = self.space.keys(genotypes)
         known = self._keys.contains(keys)
         if self._pending_keys:
@@ -148,7 +161,7 @@ class History:
 
     @property
     def pending(self) -> np.ndarray:
-        """Genotypes that are being evaluated now, by any driver, int8 [p, decisions]."""
+        """Genotypes that any driver is evaluating, int8 [p, decisions]."""
         return self._pending
 
     @pending.setter
@@ -157,7 +170,7 @@ class History:
         self._pending_keys = set(self.space.keys(genotypes).tolist())
 
     def add_pending(self, genotype: np.ndarray) -> None:
-        """One genotype [decisions] more is being evaluated now."""
+        """Add a pending genotype [decisions]."""
         self._pending = np.concatenate([self._pending, genotype[None]])
         self._pending_keys.update(self.space.keys(genotype[None]).tolist())
 
@@ -210,7 +223,7 @@ class History:
 
     @property
     def full(self) -> np.ndarray:
-        """Which evaluations succeeded and were not stopped early, bool [n]."""
+        """Mask of evaluations that succeeded and were not stopped early, bool [n]."""
         return np.isfinite(self.accuracy) & (self.fidelity >= 1)
 
     @property
@@ -220,11 +233,11 @@ class History:
         return Costs(flops, params, activations, extra)
 
     def best(self) -> int:
-        """Row of the network of highest reward, the first of equals, among full evaluations.
+        """Return the row of the full evaluation of highest reward; the first one of equals.
 
-        Where networks were evaluated again, only those that were most often compete, by their
-        means: the best of many single evaluations is mostly a lucky one. ValueError while nothing
-        succeeded.
+        If networks were evaluated again, only those with the most evaluations are compared, by
+        their mean rewards, because the best of many single evaluations is often a lucky one. Raises
+        ValueError if no full evaluation succeeded.
         """
         successful = self.full
         if not successful.any():
@@ -242,8 +255,11 @@ class History:
         return int(full[self.reward[full].argmax()])
 
     def _by_network(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of rows [k]: the first of each network, as indices of `rows`; the network of each [k];
-        and how many each network has. Networks in the order of their first rows."""
+        """Group rows [k] by network, in the order of their first rows.
+
+        Returns the first row of each network as indices of `rows`, the network of each row [k], and
+        the number of rows of each network.
+        """
         keys = self.space.keys(self.genotypes[rows])
         _, first, network, count = np.unique(
             keys, return_index=True, return_inverse=True, return_counts=True
@@ -252,9 +268,9 @@ class History:
         return first[order], np.argsort(order)[network], count[order]
 
     def summary(self, row: int) -> Summary:
-        """What is known of the network of a row: means over its full evaluations."""
+        """Return the means over the full evaluations of the network in a row."""
         same = None
-        if self.networks < len(self):  # something was repeated
+        if self.networks < len(self):  # some networks were evaluated again
             same = self.full & (self.genotypes == self.genotypes[row]).all(1)
         if same is None or same.sum() < 2:
             accuracy, std, reward = self.accuracy[row], self.std[row], self.reward[row]
@@ -264,8 +280,10 @@ class History:
         return Summary(float(known.mean()), error, float(self.reward[same].mean()), len(known))
 
     def deviation(self) -> float:
-        """Deviation between trainings of one network, pooled over all that were evaluated again;
-        NaN where none was."""
+        """Return the standard deviation between trainings of the same network, in points.
+
+        It is pooled over the networks with several evaluations; NaN if there are none.
+        """
         rows = np.flatnonzero(self.full)
         if self.networks == len(self) or not len(rows):
             return math.nan
@@ -277,10 +295,11 @@ class History:
         )
 
     def lead(self) -> Lead:
-        """How far `best` is ahead of the networks that competed with it, in points of reward.
+        """Return the lead of `best` over the networks it was compared with, in points of reward.
 
-        By the paired error of rewards (`vbs.accuracy.paired_variance`): all were scored on the
-        same images. Of single evaluations whose images are not known nothing is clear.
+        The error is the paired error of rewards (`vbs.accuracy.paired_variance`), because all
+        networks were scored on the same images. It is unknown for single evaluations without a
+        number of images.
         """
         rows = np.flatnonzero(self.full)
         first, network, count = self._by_network(rows)
@@ -294,21 +313,21 @@ class History:
             count[often],
         )
         variance = paired_variance(accuracy, self.images[rows], self.deviation(), trainings=count)
-        # what a point of accuracy is worth in reward
+        # change of the reward per point of accuracy
         worth = self.objective.reward(accuracy + 0.5, self.costs[rows]) - self.objective.reward(
             accuracy - 0.5, self.costs[rows]
         )
         return lead(means, variance * worth**2, best=int(means.argmax()))
 
     def front(self) -> np.ndarray:
-        """Rows of the Pareto front of accuracy against the cost that is aimed at, by rising cost.
+        """Return the rows of the Pareto front of accuracy and the target cost, cheapest first.
 
-        Full evaluations only.
+        Only full evaluations count; networks with several evaluations count with their means.
         """
         if self._front is None or self._front[0] != len(self):
             whole = self.full.all()
             accuracy = self.accuracy if whole else np.where(self.full, self.accuracy, np.nan)
-            if self.networks < len(self) and self.full.any():  # means, in first rows
+            if self.networks < len(self) and self.full.any():  # means, in the first row of each
                 rows = np.flatnonzero(self.full)
                 first, network, count = self._by_network(rows)
                 accuracy = np.full(len(self), np.nan)
@@ -319,7 +338,7 @@ class History:
 
 
 def _objects(curves: Sequence[Curve]) -> np.ndarray:
-    """Tuples as an object array [n]."""
+    """Return tuples as an object array [n]."""
     found = np.empty(len(curves), object)
     for row, curve in enumerate(curves):
         found[row] = curve

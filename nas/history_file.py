@@ -1,4 +1,4 @@
-"""history.parquet: every evaluation of a search, with columns that explain themselves."""
+"""The file history.parquet: every evaluation of a search, with a description of each column."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
     import pyarrow
 
 PART = 250_000  # rows that are converted, written and read at a time
-KEYED = 2_000  # rows up to which all get the key of their network: a key takes about a millisecond
-DECIMALS = 3  # of numbers that are rounded: a hundredth of the error that a surrogate states
+KEYED = 2_000  # largest number of rows that all have a key; a key takes about a millisecond
+DECIMALS = 3  # decimals of rounded numbers: about a hundredth of the error of the surrogate
 ROUNDED = ("accuracy", "std", "reward")
 MEANING = {
-    "accuracy": "percent, as far as the evaluation got; NaN where it failed",
-    "std": "error of the accuracy in points, one standard deviation: what the evaluator states, "
-    "else the binomial error of the images; NaN where unknown",
-    "images": "how many held-out images the accuracy was read on; 0 where unknown",
-    "seconds": "seconds that the evaluation took",
-    "reward": "what the search maximises; of an evaluation that was stopped early, of the accuracy "
-    "that it was expected to reach",
+    "accuracy": "percent, at the last evaluated step; NaN if the evaluation failed",
+    "std": "standard deviation of the accuracy in points: the evaluator's value, or the binomial "
+    "error of the images; NaN if unknown",
+    "images": "number of held-out images that the accuracy was computed on; 0 if unknown",
+    "seconds": "duration of the evaluation",
+    "reward": "the reward that the search maximises; after an early stop, of the accuracy that was "
+    "expected at the end",
     "flops": "multiply-adds of convolutions and linear layers for one image",
     "params": "parameters of the network",
     "activations": "output elements of convolutions and linear layers for one image",
     **{name: f"measured or predicted: {unit}" for name, unit in MEASURED.items()},
-    "fidelity": "share of its steps that the evaluation got; below 1 where it was stopped early",
-    "seed": "of the evaluation; 0 for the first one of a network",
-    "key": "of the network, as in best.json and in the study; in a search of more than "
-    f"{KEYED:,} evaluations only of the Pareto front, empty elsewhere",
-    "repeat": "whether the network had been evaluated before: a finalist with another seed",
-    "error": "why the evaluation failed; empty where it did not",
+    "fidelity": "share of the steps that were evaluated; below 1 if it was stopped early",
+    "seed": "seed of the evaluation; 0 for the first one of a network",
+    "key": "key of the network, as in best.json and in the study; in a search of more than "
+    f"{KEYED:,} evaluations only for the Pareto front, otherwise empty",
+    "repeat": "whether the network was evaluated before: a finalist with another seed",
+    "error": "reason why the evaluation failed; empty if it succeeded",
 }
 
 
 def write_history(folder: Path, history: History, *, rounded: bool = False) -> None:
-    """Write history.parquet: a row for each evaluation in order, decisions by their options.
+    """Write history.parquet, with a row for each evaluation and a column for each decision.
 
-    What each column means is in the metadata of its field in the schema, under "description".
+    The metadata of each field in the schema contains its "description".
 
-    rounded  whether accuracy, its error and the reward are written as float32 of `DECIMALS`
-             decimals: where the evaluator can give the exact numbers again.
+    rounded  whether accuracy, its error and the reward are written as float32 with `DECIMALS`
+             decimals, for evaluators that can compute the exact numbers again.
     """
     import pyarrow.parquet
 
-    # only these repeat enough to be worth a dictionary
+    # only these columns have enough repeated values for a dictionary
     few = [*history.space.choices, "key", "error", *(ROUNDED if rounded else ())]
     packed = dict.fromkeys((*Cost._fields, "images", "seed"), "DELTA_BINARY_PACKED")
 
@@ -73,14 +73,14 @@ def write_history(folder: Path, history: History, *, rounded: bool = False) -> N
 
 
 def history_table(history: History) -> pyarrow.Table:
-    """The same as an Arrow table, with exact numbers."""
+    """Return the content of history.parquet as an Arrow table, with exact numbers."""
     import pyarrow
 
     return pyarrow.concat_tables(list(_parts(history, rounded=False))).unify_dictionaries()
 
 
 def _parts(history: History, *, rounded: bool) -> Iterator[pyarrow.Table]:
-    """Tables of the rows of a history in turn; one without rows where there are none."""
+    """Yield tables of the rows of a history; one empty table for an empty history."""
     repeats, keys = _repeats(history), _keys(history)
     for start in range(0, max(1, len(history)), PART):
         yield _table(history, slice(start, start + PART), repeats, keys, rounded=rounded)
@@ -123,7 +123,7 @@ def _meaning(name: str) -> str:
 
 
 def _repeats(history: History) -> np.ndarray:
-    """Which rows evaluate a network that an earlier row evaluated, bool [n]."""
+    """Return which rows evaluate a network of an earlier row again, bool [n]."""
     if history.networks == len(history):
         return np.zeros(len(history), bool)
     repeats = np.ones(len(history), bool)
@@ -133,13 +133,13 @@ def _repeats(history: History) -> np.ndarray:
 
 
 def _keys(history: History) -> dict[int, str]:
-    """The keys of the networks by row, where they have one; see KEYED."""
+    """Return the keys of the networks by row, for the rows that have one; see KEYED."""
     rows = range(len(history)) if len(history) <= KEYED else history.front().tolist()
     return {row: network_key(history.space, history.genotypes[row]) for row in rows}
 
 
 def _texts(texts: dict[int, str], history: History, rows: slice) -> Any:
-    """An Arrow column of the texts of some of the rows, by their place; "" elsewhere."""
+    """Return an Arrow column of texts by their place in `rows`; "" for other rows."""
     indices = np.zeros(len(history.genotypes[rows]), np.int32)
     known = {text: index for index, text in enumerate(dict.fromkeys(["", *texts.values()]))}
     for place, text in texts.items():
@@ -149,7 +149,7 @@ def _texts(texts: dict[int, str], history: History, rows: slice) -> Any:
 
 
 def _numbers(values: np.ndarray) -> Any:
-    """A numeric array [n] as an Arrow array; `pyarrow.array` would import pandas to look at it."""
+    """Return a numeric array [n] as an Arrow array; `pyarrow.array` would import pandas."""
     import pyarrow
 
     kinds = {
@@ -164,7 +164,7 @@ def _numbers(values: np.ndarray) -> Any:
 
 
 def _bits(values: np.ndarray) -> Any:
-    """A bool array [n] as an Arrow array."""
+    """Return a bool array [n] as an Arrow array."""
     import pyarrow
 
     bits = pyarrow.py_buffer(np.packbits(values, bitorder="little"))
@@ -172,7 +172,7 @@ def _bits(values: np.ndarray) -> Any:
 
 
 def _labelled(indices: np.ndarray, labels: tuple) -> Any:
-    """An Arrow column of labels given by their indices [n]; as text where they are no numbers."""
+    """Return an Arrow column of labels given by their indices [n]; as text unless numeric."""
     import pyarrow
 
     kinds = {type(label) for label in labels}
@@ -197,11 +197,14 @@ def read_history(
     evaluated: int,
     evaluator: Evaluator | None = None,
 ) -> History:
-    """What `write_history` wrote; an empty history where the search had not got that far.
+    """Read the file that `write_history` wrote.
 
-    evaluated  rows the record speaks of, 0 where it speaks of none. ValueError where the file is
-               damaged, has fewer rows, or holds what this search could not have evaluated.
-    evaluator  gives the exact numbers of a file with rounded ones.
+    evaluated  number of evaluations in the record of the search. If it is 0 and there is no file,
+               the history is empty.
+    evaluator  evaluator that computes the exact numbers of a rounded file; None to keep these.
+
+    Raises ValueError if the file is damaged, has fewer rows than `evaluated`, or contains networks
+    that this search cannot have evaluated.
     """
     import pyarrow
     import pyarrow.parquet
@@ -246,9 +249,9 @@ def _exact(
     known: tuple[np.ndarray, np.ndarray],
     evaluator: Evaluator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracies and their errors, of which rounded ones are known, by evaluating again.
+    """Return exact accuracies and errors by evaluating again; `known` contains the rounded ones.
 
-    Where these do not agree, the evaluator is another one: what was written stays.
+    Values that do not agree come from a different evaluator; their rounded values are kept.
     """
     again = answers(evaluator, space, genotypes)
     agree = np.ones(len(genotypes), bool)
@@ -259,12 +262,12 @@ def _exact(
 
 
 def _whole(table: Any, name: str) -> np.ndarray | None:
-    """A column of whole numbers, int64 [n]; None where an earlier version wrote the table."""
+    """Return a column of whole numbers, int64 [n]; None in tables of earlier versions."""
     return table[name].to_numpy().astype(np.int64) if name in table.column_names else None
 
 
 def _option_indices(column: Any, options: tuple) -> np.ndarray:
-    """Indices into a decision's options of a column that holds the options, or their texts."""
+    """Return the option indices of a column that contains the options or their texts."""
     known = {str(option): index for index, option in enumerate(options)}
     known |= {option: index for index, option in enumerate(options)}
     encoded = column.combine_chunks()

@@ -1,4 +1,4 @@
-"""Find the best network within a target: `python -m nas.search`, and the search loop itself."""
+"""The command `python -m nas.search`, `run_search`, and the search loops."""
 
 from typing import TYPE_CHECKING
 

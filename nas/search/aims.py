@@ -1,4 +1,4 @@
-"""The space of a search with measured costs, its objective and its strategy."""
+"""The space with its measured costs, the objective and the strategy of a search."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from search_spaces.space import SearchSpace
 
 
 class Aims(NamedTuple):
-    """What a search is for.
+    """Space, objective and strategy of a search.
 
-    config  with the strategy and the exponent that were left open.
-    tables  those of the measured costs of the space, by kind.
+    config  with the default strategy and exponent filled in.
+    tables  tables of the measured costs of the space, by kind.
     """
 
     config: SearchConfig
@@ -37,8 +37,7 @@ class Aims(NamedTuple):
 
     @property
     def digests(self) -> dict[str, dict[str, str]]:
-        """Digests of the tables and of devices of one's own, by which a resumed search knows
-        them."""
+        """Digests of tables and device files, which a resumed search compares."""
         tables = {kind: times.digest for kind, times in self.tables.items()}
         devices = device_digests(self.config)
         found = {"times_sha256": tables, "devices_sha256": devices}
@@ -46,7 +45,7 @@ class Aims(NamedTuple):
 
 
 def named_space(config: SearchConfig) -> tuple[SearchConfig, SearchSpace]:
-    """The space that a config names, where no images decide its sizes, and the config with it."""
+    """Return the config and its space; for searches whose images do not determine the sizes."""
     config.check_sizes()
     name = config.space or "efficientnet"
     networks = space(name, **config.sizes())
@@ -56,14 +55,16 @@ def named_space(config: SearchConfig) -> tuple[SearchConfig, SearchSpace]:
 def aims(
     config: SearchConfig, networks: SearchSpace, *, fallback: str, earlier: Path | None = None
 ) -> Aims:
-    """The space with the measured costs that the limits need, the objective, and the strategy.
+    """Return the space with the measured costs of the limits, the objective and the strategy.
 
-    fallback  name of the strategy where none is given.
-    earlier   folder of a search that is resumed, with the tables that it was made with.
+    fallback  default strategy.
+    earlier   folder of a resumed search, which contains its tables; None for a new search.
+
+    Raises ValueError for an invalid objective, and for limits below the range of the space.
     """
     objective = objective_of(config)
     if objective.own_reward:
-        plugin_reward(objective.reward_name)  # a mistake is reported before anything is made
+        plugin_reward(objective.reward_name)  # reports a mistake before files are written
     name = config.strategy or fallback
     reward = objective.reward_name
     config = replace(config, exponent=objective.exponent, reward=reward, strategy=name)
@@ -80,9 +81,10 @@ def aims(
 def _times_of(
     config: SearchConfig, space: SearchSpace, kind: str, *, earlier: Path | None
 ) -> Times | FittedTimes:
-    """The table of a measured cost: a file of --times, the search's own, or measured here.
+    """Return the table of a measured cost, from --times, the resumed search or a measurement.
 
-    The sub-networks of a parent have too many blocks for a table: some of them are measured whole.
+    Sub-networks of a parent have too many different blocks for a table, so whole networks are
+    measured for them.
     """
     if space.name == PARENT:
         return _fitted_times(config, space, kind, earlier)
@@ -94,7 +96,7 @@ def _times_of(
 
 
 def timing_of(config: SearchConfig, kind: str) -> dict[str, Any]:
-    """How times of a kind are measured, as `nas.block_times.options.TimingOptions` names it."""
+    """Return the timing options of a kind, named as in `nas.block_times.options.TimingOptions`."""
     how: dict[str, Any] = {"threads": config.threads, "device": config.device}
     if kind == "latency":
         how |= {"runtime": config.runtime, "batch": config.latency_batch}
@@ -114,12 +116,12 @@ def _fitted_times(
 
 
 def times_file(kind: str) -> str:
-    """The name of a table in the folder of a search."""
+    """Return the file name of a table in the folder of a search."""
     return f"times-{kind}.json"
 
 
 def keep_times(folder: Path, tables: Mapping[str, Times | FittedTimes]) -> None:
-    """Put the tables of a search into its folder: it may be resumed elsewhere."""
+    """Write the tables into the folder of a search, so that it can be resumed elsewhere."""
     for kind, times in tables.items():
         if not (folder / times_file(kind)).is_file():
             times.write(folder / times_file(kind))

@@ -2,11 +2,13 @@
 
     free worker? -> propose -> claim -> evaluate -> stop early? -> record -> extend the history
 
-The same steps as `nas.search.loop.search`, with workers that answer when they are ready. A
-proposal is a function of the history (what has ended, and what is being evaluated now) and random
-numbers of (seed, evaluations begun so far): with one worker and deterministic evaluations, a
-search that is killed at any moment and resumed from its study evaluates the same networks as one
-that is not killed.
+The steps are those of `nas.search.loop.search`, but workers return their results at any time. A
+proposal is a function of the history (finished and pending evaluations) and of a generator seeded
+with (seed, number of started evaluations). With one worker and deterministic evaluations, a search
+that is killed at any time and resumed from its study therefore evaluates the same networks as an
+uninterrupted one.
+
+A driver is a process that runs this loop. Several drivers can share one study.
 """
 
 from __future__ import annotations
@@ -30,26 +32,31 @@ from search_spaces.cost import Costs
 if TYPE_CHECKING:
     from nas.storage.study import Study
 
-WAIT = 1.0  # seconds that the loop waits for workers before it looks at the study again
-LOST_EVERY = 5.0  # seconds between two looks for what others have left undone
-FEWEST = 8  # evaluations before the share of failures counts
-# of the workers: so many networks are proposed at once, which is one for fewer than 64. A proposal
-# of 1,000 workers does not know 1,000 results in any case; 15 more save most of the driver's time.
+WAIT = 1.0  # seconds that the loop waits for workers before it reads the study again
+LOST_EVERY = 5.0  # seconds between two searches for abandoned evaluations of other drivers
+FEWEST = 8  # number of evaluations from which the share of failures counts
+# Networks proposed at once, as a share of the workers; one network for fewer than 64 workers. With
+# 1,000 workers, a proposal lacks 1,000 pending results anyway; 15 more matter little and save most
+# of the driver's time.
 AHEAD = 1 / 64
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an asynchronous search does, beside proposing.
+    """Budget, early stopping and limits of an asynchronous search.
 
-    budget    networks to evaluate.
-    seed      of the proposals.
-    asha      stops what lags behind, or None: everything is evaluated to the end.
-    finalists so many of the best are evaluated again, until each has `repeats` seeds.
-    seconds   no evaluation of a new network begins later than this; None: no limit.
-    failures  the share of failed evaluations that ends the search, once there are `FEWEST`.
-    pool      the only genotypes that can be evaluated, [m, decisions]; None: all of the space.
-    chance    accuracy in percent up to which a network may be guessing: see `Asha`; NaN: unknown.
+    budget     number of networks to evaluate.
+    seed       seed of the proposals.
+    asha       early stopping of evaluations; None to evaluate all networks to the end.
+    finalists  number of best networks that are evaluated again.
+    repeats    number of seeds of each finalist, the first evaluation included.
+    seconds    time after which no evaluation of a new network starts; None for no limit.
+    failures   share of failed evaluations above which the search ends, after `FEWEST` evaluations.
+    pool       genotypes that can be evaluated, [m, decisions]; None for the whole space.
+    chance     accuracy in percent up to which a network may be guessing, see `Asha`; NaN if
+               unknown.
+
+    Raises ValueError for invalid arguments.
     """
 
     budget: int
@@ -72,7 +79,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """An evaluation under way."""
+    """A running evaluation."""
 
     genotype: np.ndarray
     costs: Costs
@@ -88,14 +95,14 @@ def search_asynchronously(
     study: Study | None = None,
     record: Callable[[History], None] | None = None,
 ) -> str:
-    """Evaluate until the plan is fulfilled; `history` is extended in place.
+    """Evaluate networks until the plan is complete; `history` is extended in place.
 
-    study   what is known and claimed by all who work on this search; the history is read from it
-            first. None: this process works alone, and nothing outlives it.
-    record  called with the history whenever it has grown.
+    study   results and claims of all drivers of this search, from which the history is read
+            first; None if this process is the only driver and its results are not stored.
+    record  function that is called with the history after every extension.
 
-    Returns "finished", "exhausted" (nothing new within the limits is left) or "out of time".
-    Raises TooManyFailures, and what the study raises when it is lost. The workers stay open.
+    Returns "finished", "exhausted" (no new network within the limits is left) or "out of time".
+    Raises TooManyFailures, and the errors of a study that is lost. The workers stay open.
     """
     return _Driver(history, strategy, workers, plan, study, record).run()
 
@@ -110,19 +117,19 @@ class _Driver:
     record: Callable[[History], None] | None
     running: dict[int, Job] = field(default_factory=dict)
     lost: list[tuple[np.ndarray, int]] = field(default_factory=list)  # genotypes and seeds
-    begun: int = 0  # evaluations of new networks, where there is no study to count them
+    begun: int = 0  # started evaluations of new networks, if there is no study to count them
     claimed: set[tuple[int, int]] = field(default_factory=set)  # keys and seeds, by this driver
     stalled: int = 0
-    proposed: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int8))  # not begun
-    old: int = 0  # rows of the history that this run began with
-    failed: int = 0  # rows since, and those of them that failed
-    counted: int = 0
+    proposed: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int8))  # not started
+    old: int = 0  # rows of the history at the start of this run
+    failed: int = 0  # failed rows of this run
+    counted: int = 0  # rows of the history that `failed` covers
     started: float = field(default_factory=time.monotonic)
-    looked: float = -np.inf  # when the study was read last, and when for what is lost
-    searched: float = -np.inf
+    looked: float = -np.inf  # time of the last reading of the study
+    searched: float = -np.inf  # time of the last search for abandoned evaluations
 
     def run(self) -> str:
-        self.rebuild_rungs(0)  # of what the history came with
+        self.rebuild_rungs(0)  # rows that the history had before
         self.look_around()
         self.old = self.counted = len(self.history)
         self.failed = 0
@@ -139,17 +146,17 @@ class _Driver:
         if self.running or self.lost or not self.is_complete():
             return False
         if self.out_of_time() and self.is_exploring():
-            return True  # other drivers continue, and evaluate the finalists
+            return True  # the other drivers continue and evaluate the finalists
         return not len(self.history.pending) and not list(self.repeats_due())
 
     def is_exploring(self) -> bool:
-        """Whether any driver evaluates a network for the first time."""
+        """Return whether any driver evaluates a network for the first time."""
         if self.study is not None and self.study.is_exploring:
             return True
         return any(job.seed == 0 for job in self.running.values())
 
     def is_complete(self) -> bool:
-        """Whether nothing new is to come."""
+        """Return whether no further network will be started."""
         full = self.begun_by_all() >= self.plan.budget
         return full or self.stalled >= PATIENCE or self.out_of_time()
 
@@ -166,7 +173,7 @@ class _Driver:
         return self.begun if self.study is None else self.study.started
 
     def look_around(self) -> None:
-        """Read what other drivers have found, and what they have left undone."""
+        """Read results and abandoned evaluations of other drivers from the study."""
         if self.study is None:
             jobs = [job.genotype for job in self.running.values()]
             shape = (len(jobs), len(self.history.space.choices))
@@ -193,11 +200,11 @@ class _Driver:
                 self.record_point(job, point)
 
     def on_extension(self) -> None:
-        """The history has grown."""
+        """Report the extended history; raise TooManyFailures if too many new rows failed."""
         self.stalled = 0
         if self.record is not None:
             self.record(self.history)
-        # what made an earlier run stop may be mended: its rows do not count
+        # the cause of earlier failures may have been removed: rows of earlier runs do not count
         errors = self.history.error[self.counted :]
         self.failed += int((errors != "").sum())
         self.counted = len(self.history)
@@ -207,11 +214,11 @@ class _Driver:
             last = next(reason for reason in reversed(errors) if reason)
             raise TooManyFailures(
                 f"{self.failed} of {count} evaluations failed, the last by {last}; "
-                "what is found so far is kept"
+                "the results so far are kept"
             )
 
     def start_new(self) -> None:
-        """Give every free worker a network: first lost ones, then what is proposed."""
+        """Start a network on every free worker: first the abandoned ones, then new ones."""
         while (free := self.workers.capacity - len(self.running)) > 0:
             if self.lost:
                 self.begin(*self.lost.pop(0))
@@ -224,12 +231,12 @@ class _Driver:
                 continue
             self.stalled += 1
             if self.running or len(self.history.pending):
-                return  # what is being evaluated now may open new ways
+                return  # results of pending evaluations may lead to new proposals
 
     def next_new(self, free: int) -> np.ndarray:
-        """At most so many new feasible genotypes [k, decisions]: proposed earlier, or now."""
+        """Return at most `free` new feasible genotypes [k, decisions], proposed earlier or now."""
         left = self.plan.budget - self.begun_by_all()
-        if len(self.proposed):  # others may have claimed some meanwhile
+        if len(self.proposed):  # other drivers may have claimed some in the meantime
             self.proposed = self.proposed[~self.history.contains(self.proposed)]
         if not len(self.proposed):
             ahead = int(AHEAD * self.workers.capacity)
@@ -238,7 +245,7 @@ class _Driver:
         return new
 
     def propose(self, count: int) -> np.ndarray:
-        """At most `count` new feasible genotypes."""
+        """Return at most `count` new feasible genotypes."""
         rng = np.random.default_rng([self.plan.seed, self.begun_by_all(), self.stalled])
         proposals = self.strategy.propose(self.history, count, rng)
         if self.plan.pool is not None:
@@ -246,7 +253,7 @@ class _Driver:
         return admitted(proposals[:count], self.history)[0]
 
     def begin(self, genotype: np.ndarray, seed: int) -> bool:
-        """Start an evaluation, unless another driver has it; whether it started."""
+        """Start an evaluation unless another driver has claimed it; return whether it started."""
         history = self.history
         costs = history.space.costs(genotype[None])
         key = (int(history.space.keys(genotype[None])[0]), seed)
@@ -267,7 +274,7 @@ class _Driver:
         return True
 
     def start_repeats(self) -> None:
-        """Once nothing new is to come, evaluate the finalists with further seeds."""
+        """Evaluate the finalists with further seeds after the last new network."""
         if not self.is_complete() or self.lost or self.is_exploring():
             return
         for genotype, seed in list(self.repeats_due()):
@@ -276,7 +283,7 @@ class _Driver:
             self.begin(genotype, seed)
 
     def repeats_due(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Finalists and seeds that were not begun; the finalists are chosen by their first rows."""
+        """Yield finalists and seeds not yet started; finalists are chosen by their first seed."""
         keys = self.history.space.keys(self.history.genotypes)
         full = np.flatnonzero(self.history.full & (self.history.seed == 0))
         best = full[np.argsort(-self.history.reward[full], kind="stable")]
@@ -286,7 +293,7 @@ class _Driver:
                     yield self.history.genotypes[row], seed
 
     def wait(self) -> None:
-        """Take in messages of the workers; where none has work, wait for workers or drivers."""
+        """Process messages of the workers; without running work, wait for workers or drivers."""
         if not self.running:
             self.workers.wait(WAIT / 4)
             time.sleep(WAIT / 20)
@@ -299,12 +306,12 @@ class _Driver:
                 self.end(number, message)
                 ended = True
         if ended:
-            self.look_around()  # which brings what is in the study into the history
+            self.look_around()  # reads the new results from the study into the history
             if self.study is None:
                 self.on_extension()
 
     def on_point(self, number: int, point: Point) -> None:
-        """Record a point of a learning curve; stop what lags behind."""
+        """Record a point of a learning curve; stop the evaluation if it lags behind."""
         job = self.running[number]
         if self.study is not None:
             self.study.report(number, point)
@@ -327,7 +334,7 @@ class _Driver:
         return int(self.history.space.keys(job.genotype[None])[0])
 
     def end(self, number: int, answer: Answer) -> None:
-        """Record an answer."""
+        """Record the result of an evaluation."""
         job = self.running.pop(number)
         if self.study is not None:
             self.study.finish(number, answer)

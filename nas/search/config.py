@@ -1,4 +1,4 @@
-"""Options of `python -m nas.search`, and the objective that they describe."""
+"""Options of a search: `SearchConfig`, and the command line of `python -m nas.search`."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 INHERITED = "inherited"  # the evaluator of searches with a parent
-MOST = 10**9  # evaluations; a history of more does not fit into memory
+MOST = 10**9  # evaluations; a longer history does not fit into memory
 SIZE = (0.0, LARGEST)
-TRAINED_ALONE = ("fidelity", "finalists", "repeats")  # those that a supernet uses too
-# options of evaluators that train, and of all that measure on the user's images
+TRAINED_ALONE = ("fidelity", "finalists", "repeats")  # options of TRAINING that a supernet uses too
+# options of evaluators that train networks
 TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", "checkpoints")
 
 
 def whole_quantity(text: str, *, what: str = "budget") -> int:
-    """The whole number that a text like 2000 or 50K means."""
+    """Return the whole number of a text such as 2000 or 50K; ValueError if it is not one."""
     value = parse_quantity(text, what=what)
     if value != int(value) or value > MOST:
         raise ValueError(f"{what}: {shortened(repr(text), 60)} is not a whole number up to 1G")
@@ -42,34 +42,34 @@ def whole_quantity(text: str, *, what: str = "budget") -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOptions(Config):
-    """How networks are compared that are trained."""
+    """Options of searches whose evaluations run in worker processes."""
 
-    title = "searches by measurement"
+    title = "searches with workers"
 
     scheduler: str = option(
         "asha",
         choices=SCHEDULERS,
         metavar="asha|fifo",
-        help="whether networks that lag behind are stopped early (default asha)",
+        help="asha stops networks that lag behind early; fifo trains all to the end (default asha)",
     )
     grace: int | None = option(
         None,
         limits=(1, MOST),
         metavar="N",
-        help="epochs of every training (default: a quarter of all, and at least 100 optimizer "
-        "steps)",
+        help="epochs before a training may be stopped early (default: a quarter of all, and at "
+        "least 100 optimizer steps)",
     )
     factor: float = option(
         FACTOR,
         limits=FACTORS,
         metavar="X",
-        help="one of X continues at N, N times X, ... epochs (default 3)",
+        help="one of X trainings continues after N, N times X, ... epochs (default 3)",
     )
     scores: str | None = option(
         None,
         metavar="NAMES",
-        help="scores without training that the predictor learns from, a second each, e.g. "
-        "naswot,zen,synflow (default none)",
+        help="zero-cost scores that the strategy predictor uses, e.g. naswot,zen,synflow; each "
+        "takes about a second for each network (default none)",
     )
     finalists: int = option(
         3, limits=(0, MOST), metavar="N", help="best networks to train again (default 3)"
@@ -81,14 +81,14 @@ class MeasuringOptions(Config):
         None,
         choices=("int8",),
         metavar="int8",
-        help="search by the accuracy in 8-bit integers: computed by onnxruntime for trained "
-        "networks, simulated for scored ones (extra onnx)",
+        help="compare networks by their accuracy in 8-bit integers: computed by onnxruntime for "
+        "trained networks, simulated for scored ones (extra onnx)",
     )
     activations: str | None = option(
         None,
         metavar="NAMES",
-        help="the activation is a decision of the space, e.g. silu,relu6,hard_swish (default: that "
-        "of the space)",
+        help="activations to choose from as a decision of the space, e.g. silu,relu6,hard_swish "
+        "(default: that of the space)",
     )
     max_time: float | None = option(
         None,
@@ -96,15 +96,15 @@ class MeasuringOptions(Config):
         metavar="TIME",
         parse=parse_seconds,
         later=True,
-        help="no new network begins after that, e.g. 2h",
+        help="time after which no new network starts, e.g. 2h (default: no limit)",
     )
     checkpoints: str | None = option(
         None,
         metavar="DIR",
         parse=absolute_path,
         later=True,
-        help="folder of unfinished trainings, seen by all nodes and drivers (default: in the "
-        "folder of the results)",
+        help="folder of checkpoints of unfinished trainings, shared by all nodes and drivers "
+        "(default: in the folder of the results)",
     )
 
 
@@ -120,10 +120,12 @@ class SearchConfig(
     WorkerOptions,
     StudyOptions,
 ):
-    """A search: what is searched, for which objective, by which evaluator and strategy.
+    """Config of a search: space, objective, evaluator, strategy and budget.
 
-    Exactly one target is needed, or several of FLOPs with a parent. Sizes may be texts such as
-    "400M", times such as "20ms".
+    Exactly one target is needed, or several FLOPs targets with a parent. Sizes can be texts such
+    as "400M", times texts such as "20ms".
+
+    Raises ValueError for invalid values, and for options that contradict each other.
     """
 
     title = "search"
@@ -132,7 +134,7 @@ class SearchConfig(
     strategy: str | None = option(
         None,
         catalog=catalog.STRATEGIES,
-        help="default evolution; predictor where networks are trained",
+        help="default evolution; predictor if networks are trained or scored on images",
     )
     evaluator: str = option(
         "surrogate", catalog=catalog.EVALUATORS, help="default surrogate (ImageNet)"
@@ -179,17 +181,17 @@ class SearchConfig(
         self._check_activations()
         if self.targets is None:
             self.check_target()
-            objective_of(self)  # a mistake in it is reported at once
+            objective_of(self)  # reports mistakes early
         else:
             self._check_targets()
 
     def _check_with_parent(self) -> None:
-        """The evaluator of searches with a parent; ValueError for options that they do not use."""
+        """Set the evaluator of a search with a parent; ValueError for options that have no use."""
         if self.evaluator == SearchConfig.evaluator:
             object.__setattr__(self, "evaluator", INHERITED)
         if self.evaluator != INHERITED:
-            raise ConfigError("evaluator", "leave it out; --parent brings its own")
-        if self.reward == SearchConfig.reward:  # what is asked for is the best within the limits
+            raise ConfigError("evaluator", "leave it out; --parent has its own evaluator")
+        if self.reward == SearchConfig.reward:  # the most accurate network within the limits
             object.__setattr__(self, "reward", "feasible")
         for name in given_values(self):
             if name in OF_RANDOM_STARTS:
@@ -199,7 +201,7 @@ class SearchConfig(
                 )
 
     def _check_activations(self) -> None:
-        """ConfigError where activations are no decision, or decide on times that are unknown."""
+        """Raise ConfigError if the evaluator or the block times do not support --activations."""
         if self.activations is None:
             return
         if self.evaluator != "proxy":
@@ -207,11 +209,12 @@ class SearchConfig(
         timed = [name for name in given_values(self) if "latency" in name or "step_time" in name]
         if timed:
             raise ConfigError(
-                "activations", f"tables of block times do not know them; leave out {flag(timed[0])}"
+                "activations",
+                f"tables of block times do not contain them; leave out {flag(timed[0])}",
             )
 
     def _check_quantised(self) -> None:
-        """ConfigError where nothing is trained, or a score does not use the classifier."""
+        """Raise ConfigError if no network is trained or the score does not use the classifier."""
         if self.quantised is None:
             return
         if self.evaluator not in ("proxy", INHERITED):
@@ -220,7 +223,7 @@ class SearchConfig(
             raise ConfigError("quantised", "goes with --score steps or accuracy, not ridge")
 
     def _check_targets(self) -> None:
-        """ValueError unless --targets stand alone, and are an objective each."""
+        """Raise ValueError if another target is given, or a target is not a valid objective."""
         given = [name for name in TARGETS if getattr(self, name) is not None]
         if given:
             raise ValueError(f"{flag(given[0])}: leave it out where --targets are given")
@@ -228,7 +231,7 @@ class SearchConfig(
             objective_of(config)
 
     def of_targets(self) -> list[Self]:
-        """The config of each target: of --targets, or itself."""
+        """Return a config for each of --targets; the config itself without --targets."""
         if self.targets is None:
             return [self]
         return [replace(self, targets=None, target_flops=value) for _, value in self.target_list]
@@ -240,19 +243,19 @@ class SearchConfig(
 
     @property
     def uses_workers(self) -> bool:
-        """Whether networks are evaluated by worker processes, each recorded in a study."""
+        """Whether worker processes evaluate the networks and a study records them."""
         entry = catalog.evaluator_entry(self.evaluator)
         wanted = self.workers is not None or self.address is not None
         return entry.images or (entry.own and wanted)
 
     def _check_evaluator(self) -> None:
-        """ValueError where the evaluator does not do what an option asks for."""
+        """Raise ValueError for options that the evaluator does not use."""
         entry = catalog.evaluator_entry(self.evaluator)
         if entry.own:
             unused = OF_IMAGES if self.uses_workers else MEASURING
         else:
             unused = () if entry.trains else TRAINING if entry.images else MEASURING
-            if self.evaluator == EVALUATOR:  # the judge and the finalists are trained
+            if self.evaluator == EVALUATOR:  # its verdict and finalists need trainings
                 unused = tuple(name for name in TRAINING if name not in TRAINED_ALONE)
         for name in given_values(self):
             if name in ("table", "table_column") and not entry.table:
@@ -262,7 +265,8 @@ class SearchConfig(
                 )
             if name == "schedule" and not entry.schedules:
                 raise ValueError(
-                    f"--schedule: evaluator {shortened(self.evaluator)} has none; leave it out"
+                    f"--schedule: evaluator {shortened(self.evaluator)} does not use it; leave it "
+                    "out"
                 )
             option_name = flag(name, SearchConfig)
             if name in unused and entry.own and name not in OF_IMAGES:
@@ -287,17 +291,20 @@ MEASURING = tuple(
     for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
     for name in options(group)
 )
-# those that searches with a parent do not use
+# options that searches with a parent do not use
 OF_RANDOM_STARTS = (
     *("fidelity", "scheduler", "grace", "factor", "scores", "activations"),
     *("space", "width", "small_images", "schedule", "table", "table_column"),
 )
-# those that evaluators of the user's own never use
+# options that user-defined evaluators never use
 OF_IMAGES = (*options(DataOptions), *options(TrainingOptions), "scores", "device", "cache")
 
 
 def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
-    """Whether a value given on resumption means what is stored: a fidelity is stored in full."""
+    """Return whether a value given on resumption means the stored one.
+
+    A fidelity may be given in a shorter form than the stored one.
+    """
     return name == "fidelity" and _same_fidelity(value, stored)
 
 
@@ -308,7 +315,7 @@ def _same_fidelity(text: str, stored: dict[str, Any]) -> bool:
     given = Fidelity.parse(text, epochs=recipe.epochs)
     known = Fidelity.parse(stored["fidelity"], epochs=recipe.epochs)
     if not text_names_epochs(text) and not names_epochs(stored["changes"]):
-        given = replace(given, epochs=known.epochs)  # by the number of images
+        given = replace(given, epochs=known.epochs)  # the stored ones depend on the images
     return given == known
 
 
@@ -319,12 +326,13 @@ COMMAND = Command(
     report="nas.search.report:show_result",
     kind="search",
     record="search.json",
-    description="Find the best network within a target of FLOPs, or of time.",
+    description="Search for the best network within a target of FLOPs or time.",
     epilog="""\
 Sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or 2h.
---strategy, --evaluator, --space, --recipe and --reward also take code of your own, as
+--strategy, --evaluator, --space, --recipe and --reward also accept your own code as
 package.module:Name or path/to/file.py:Name.
-The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front of
-accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
-search by measurement also study.db, which optuna-dashboard shows.""",
+The folder of the results contains best.json (the network of highest reward), pareto.csv and
+pareto.png (the front of accuracy and cost), history.parquet (all evaluations), search.json
+(settings) and report.html. A search with workers also writes study.db, which optuna-dashboard
+shows.""",
 )

@@ -1,4 +1,4 @@
-"""Costs on devices that a search names by --on, as functions for its space."""
+"""Costs on the devices of --on as functions of genotypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.search.targets import ObjectiveOptions
 from search_spaces.cost import cost_on
 from search_spaces.space import SearchSpace
 
-# the cost that a kind of prediction gives: its name, and whether it is 1 / value
+# kind of prediction -> name of the cost, and whether the cost is 1 / prediction
 COSTS = {
     "latency": ("latency", False),
     "throughput": ("image_time", True),
@@ -22,9 +22,9 @@ COSTS = {
 
 @dataclass(frozen=True)
 class DeviceCost:
-    """A cost on a device: call it with genotypes [n, decisions] for the costs, float64 [n].
+    """A cost on a device: a function of genotypes [n, decisions] that returns float64 [n].
 
-    kind  of `Device.predict`.
+    kind  kind of prediction, see `Device.predict`.
     """
 
     device: Device
@@ -33,7 +33,7 @@ class DeviceCost:
 
     @property
     def name(self) -> str:
-        """The cost's name: latency@zcu102."""
+        """Name of the cost, such as latency@zcu102."""
         cost, _ = COSTS[self.kind]
         return cost if self.kind == "train_time" else cost_on(cost, self.device.name)
 
@@ -41,7 +41,7 @@ class DeviceCost:
         return self._predicted(genotypes)[0]
 
     def error(self, genotypes: np.ndarray) -> np.ndarray:
-        """Standard deviations of the costs, float64 [n]."""
+        """Return the standard deviations of the costs, float64 [n]."""
         return self._predicted(genotypes)[1]
 
     def _predicted(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,10 +52,10 @@ class DeviceCost:
 def device_costs(
     config: ObjectiveOptions, objective: Objective, space: SearchSpace
 ) -> dict[str, DeviceCost]:
-    """The costs on devices that the objective needs, and those that tables show, by their names.
+    """Return the costs on devices of the objective and of the printed tables, by name.
 
-    Tables show the latency on each device of --on, or its throughput where that is what is known.
-    Raises ValueError where a device was not measured on the space.
+    Tables show the latency on each device of --on, or its throughput if the latency is unknown.
+    Raises ValueError if a device cannot predict for the space.
     """
     found = []
     for device in config.devices:
@@ -72,5 +72,5 @@ def device_costs(
 
 
 def device_digests(config: ObjectiveOptions) -> dict[str, str]:
-    """The digests of the devices of --on that come from files, by their names."""
+    """Return the digests of the devices of --on that are files, by name."""
     return {each.name: each.digest for each in config.devices if isinstance(each, OwnDevice)}

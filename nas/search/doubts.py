@@ -1,4 +1,4 @@
-"""Warnings while a search runs: accuracies that chance or noise may explain."""
+"""Warnings during a search about accuracies that chance or noise may explain."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vbs.noise import Doubt, doubt_of
 if TYPE_CHECKING:
     from train.data.summary import DataSummary
 
-LONGER = 3  # times the epochs, in what is suggested
+LONGER = 3  # factor of the epochs that are suggested
 
 
 def doubt_about(history: History, evaluator: Evaluator) -> Doubt | None:
-    """The doubt about a search so far; None where there is none, or nothing is known of images.
+    """Return the doubt about a search so far; None without one or without a number of images.
 
-    Networks are compared where all of them have been: at the first step that one was stopped at.
+    If networks were stopped early, all are compared at the first step at which one was stopped.
     """
     if not evaluator.scored_on or not len(history):
         return None
@@ -45,7 +45,7 @@ def doubt_about(history: History, evaluator: Evaluator) -> Doubt | None:
 
 
 def advised(doubt: Doubt, evaluator: Evaluator) -> str:
-    """A doubt and what helps, as printed."""
+    """Return a doubt and its remedies as printed."""
     return f"{doubt.text}" + (f"; {evaluator.remedies}" if evaluator.remedies else "")
 
 
@@ -56,9 +56,9 @@ def remedies(
     *,
     larger: str = "larger networks (a higher target)",
 ) -> str:
-    """What makes the accuracies of such trainings more certain, with the options to use.
+    """Return suggestions that make the accuracies of trainings more certain, with options.
 
-    larger  how larger networks are had.
+    larger  suggestion of larger networks.
     """
     steps = max(1, used_images(fidelity, data.train) // recipe.batch) * fidelity.epochs
     longer = replace(fidelity, epochs=LONGER * fidelity.epochs)
@@ -71,18 +71,19 @@ def remedies(
 
 
 class Watch:
-    """Prints each kind of doubt once on stderr; called with the history as it grows.
+    """A watch on the history of a search, which prints each kind of doubt once on stderr.
 
-    It looks again when the history is a twentieth longer: a look takes as long as the history.
+    The time of a check is proportional to the length of the history, so the next check is made
+    when the history is a twentieth longer.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self._printed: set[str] = set()
-        self._next = 0  # rows of the history at the next look
+        self._next = 0  # rows of the history at the next check
 
     def __call__(self, history: History) -> None:
-        """Look at the history, and print what is new."""
+        """Check the history and print a new doubt."""
         if len(history) < self._next:
             return
         self._next = len(history) + max(1, len(history) // 20)

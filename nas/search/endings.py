@@ -1,4 +1,4 @@
-"""Why a search ended without a result, in a line."""
+"""One-line reasons why a search ended without a result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vbs.units import minutes
 def nothing(
     history: History, status: str, *, max_time: float | None = None, each: float = math.nan
 ) -> str:
-    """The reason; "" where an evaluation came to its end.
+    """Return the reason why a search has no result; "" if any full evaluation finished.
 
-    status    as in `nas.search.report.ENDINGS`.
-    max_time  seconds within which new networks may begin, None without a limit.
-    each      seconds of one training, NaN where unknown.
+    status    a key of `nas.search.report.ENDINGS`.
+    max_time  seconds within which new evaluations may start; None for no limit.
+    each      seconds of one training; NaN if unknown.
     """
     if history.full.any():
         return ""
@@ -28,7 +28,7 @@ def _before_the_first(status: str, max_time: float | None, each: float) -> str:
     if status == "out of time" and max_time is not None:
         takes = "" if math.isnan(each) else f"; one training takes about {minutes(max(1.0, each))}"
         return (
-            f"no training could begin within --max-time {minutes(max_time)}, while the worker "
+            f"no training could start within --max-time {minutes(max_time)}, while the worker "
             f"processes were set up{takes}; use a larger --max-time"
         )
     return {
@@ -39,7 +39,7 @@ def _before_the_first(status: str, max_time: float | None, each: float) -> str:
 
 
 def _what_became(history: History) -> str:
-    """How all evaluations ended, none of which came to its end."""
+    """Return how the evaluations ended, none of which was full."""
     count = len(history)
     failed = [reason for reason in history.error if reason]
     evaluations = "the only evaluation" if count == 1 else f"all {count:,} evaluations"
@@ -49,7 +49,7 @@ def _what_became(history: History) -> str:
     if not failed:
         return f"{evaluations} {'was' if count == 1 else 'were'} stopped early"
     return (
-        f"none of {count:,} evaluations came to its end: {count - len(failed):,} were stopped "
+        f"none of {count:,} evaluations finished: {count - len(failed):,} were stopped "
         f"early and {len(failed):,} failed, the first by {failed[0]}"
     )
 
@@ -57,9 +57,11 @@ def _what_became(history: History) -> str:
 def _advice(history: History, status: str) -> str:
     stopped = (history.error == "").any()
     if status == "out of time":
-        return "; no further training could begin in time: use a larger --max-time"
+        return "; no further training could start in time; use a larger --max-time"
     if stopped:
-        return "; --scheduler fifo trains all to the end"
+        return "; use --scheduler fifo to train all networks to the end"
     if status == "exhausted":
         return "; no other network within the limits is left"
-    return "; --resume with a larger --budget evaluates others" if status == "finished" else ""
+    return (
+        "; use --resume with a larger --budget to evaluate others" if status == "finished" else ""
+    )

@@ -1,4 +1,4 @@
-"""pareto.png: accuracy against cost of what a search evaluated, with its front."""
+"""The figure pareto.png: accuracy against cost of evaluated networks, and their front."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from vbs.text import counted
 if TYPE_CHECKING:
     from nas.search.rows import Row
 
-SAMPLE = 4000  # points of evaluated networks that are drawn at most
-FAR = 4.0  # times the range of the upper points that the lower ones may take of the axis
+SAMPLE = 4000  # largest number of points of evaluated networks
+FAR = 4.0  # largest range of the axis, relative to the range of the upper 80% of the points
 
 
-# of kinds of cost on the axis, instead of milliseconds: unit, and how many make a second
+# kinds of costs that are not shown in milliseconds: unit, and units per second
 UNITS = {"image_time": ("microseconds", 1e6), "train_time": ("seconds", 1.0)}
 
 
 class Axis(NamedTuple):
-    """The cost that the search aims at, on a figure's axis."""
+    """The axis of the target cost of a search."""
 
     name: str
     scale: float
     label: str
 
     def of(self, costs: Costs) -> np.ndarray:
-        """Costs [n] in the axis's unit."""
+        """Return costs [n] in the unit of the axis."""
         return costs.get(self.name) * self.scale
 
 
 def axis_of(history: History) -> Axis:
-    """The axis of a search's figure."""
+    """Return the cost axis of a search's figure."""
     name = history.objective.of
     if is_measured(name):
         kind, device = split_cost(name)
@@ -53,8 +53,12 @@ def axis_of(history: History) -> Axis:
 def draw(
     path: Path | None, history: History, evaluator: Evaluator, references: Sequence[Row]
 ) -> Any:
-    """What was evaluated, the front, the best, and the published networks `references`, as a
-    matplotlib figure; saved where a path is given."""
+    """Draw evaluated networks, their front, the best one, and the published `references`.
+
+    path  file to save the figure in, or None.
+
+    Returns a matplotlib figure.
+    """
     figure = new_figure(8, 5.6, dpi=120)
     axes = figure.add_subplot()
     axis = axis_of(history)
@@ -96,7 +100,7 @@ def draw(
     axes.set_xlabel(axis.label)
     axes.set_ylabel(label(evaluator.axis))
     axes.set_title(f"{counted(history.networks, 'network')} of space {label(history.space.name)}")
-    # outside: inside it would lie on points
+    # a legend inside the axes would cover points
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     axes.grid(alpha=0.25)
     if path is not None:
@@ -105,7 +109,7 @@ def draw(
 
 
 def _draw_evaluated(axes: Any, history: History) -> None:
-    """A sample of what was evaluated, and the front as a staircase."""
+    """Draw a sample of the evaluated networks, and the front as steps."""
     shown, of = sample(history, SAMPLE)
     axis, accuracy = axis_of(history), history.accuracy[shown]
     spent = axis.of(history.costs[shown])
@@ -122,27 +126,27 @@ def _draw_evaluated(axes: Any, history: History) -> None:
 
 
 def sample(history: History, most: int) -> tuple[np.ndarray, int]:
-    """At most so many rows of successful evaluations, none twice; and of how many."""
+    """Return at most `most` distinct rows of successful evaluations, and the number of all."""
     failed = np.isnan(history.accuracy)
-    # a number stands for all rows, which take 8 bytes each as an array
+    # a number stands for all rows, because an array of them would take 8 bytes each
     rows = np.flatnonzero(~failed) if failed.any() else len(history)
     count = int((~failed).sum())
     return np.random.default_rng(0).choice(rows, min(most, count), replace=False), count
 
 
 def lower_end(accuracy: np.ndarray, least: float) -> float:
-    """Where an axis of accuracies [n] begins, so that those far below do not squeeze the others.
+    """Return the lower end of an axis of accuracies [n], which may leave out outliers.
 
-    least: of the front, always shown.
+    least  lowest accuracy of the front, which is always shown.
     """
     top, usual = float(accuracy.max()), min(float(np.percentile(accuracy, 20)), least)
     return max(float(accuracy.min()), top - FAR * max(top - usual, 0.5))
 
 
 def _limit_below(axes: Any, spent: np.ndarray, accuracy: np.ndarray, least: float) -> None:
-    """Keep networks far below the others, at chance say, from squeezing the others together.
+    """Limit the axis, and mark networks far below the others at the lower edge.
 
-    They are marked at the lower edge, each at its cost. least: of the front, always shown.
+    least  lowest accuracy of the front, which is always shown.
     """
     top = float(accuracy.max())
     bottom = lower_end(accuracy, least)

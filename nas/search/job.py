@@ -1,4 +1,4 @@
-"""A search by measurement that can begin: its config, evaluator, space, strategy and plan."""
+"""A search with workers, prepared: config, evaluator, space, strategy and plan."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from search_spaces.space import SearchSpace
 from train.cluster.place import Place
 from vbs.accuracy import chance_limit
 
-BUDGET = 64  # networks, where the user names no number
-SHARED_BUDGET = 1000  # the same of networks that are scored with shared weights, in seconds each
+BUDGET = 64  # default number of networks
+SHARED_BUDGET = 1000  # default for networks with shared weights, which take seconds each
 
 
 def plan_of(config: SearchConfig, measuring: Measurement) -> Plan:
-    """The loop's plan."""
+    """Return the plan of the loop."""
     assert config.budget is not None
     described = measuring.described
     asha = None
@@ -55,8 +55,11 @@ def plan_of(config: SearchConfig, measuring: Measurement) -> Plan:
 
 
 class Measurement(Protocol):
-    """What evaluates the networks of a search by measurement: `nas.search.setup.Measuring`, an
-    evaluator of the user's own, or a parent that networks inherit from."""
+    """The evaluation of networks in a search with workers.
+
+    Implementations are `nas.search.setup.Measuring`, `nas.search.own_evaluator.OwnEvaluator` and
+    those of searches with a parent or with shared weights.
+    """
 
     @property
     def described(self) -> Evaluator: ...
@@ -82,10 +85,13 @@ class Measurement(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """A search by measurement that can begin.
+    """A search with workers that can start.
 
-    config  with everything that was left open. digests: of what the search reads.
-    space   that of the networks, without measured costs.
+    config   config with all defaults filled in.
+    digests  digests of the input files.
+    space    space of the networks, without measured costs.
+    places   number of workers, and CPUs and GPUs of each.
+    tables   tables of measured costs, by kind.
     """
 
     config: SearchConfig
@@ -104,10 +110,13 @@ def prepared(
     earlier: Path | None,
     known: tuple[Measurement, SearchSpace] | None = None,
 ) -> Job:
-    """Everything a search needs, checked.
+    """Return a search that can start.
 
-    earlier  the folder of a search that is resumed.
-    known    what evaluates, and the space, where they are prepared already.
+    earlier  folder of a resumed search; None for a new search.
+    known    evaluation and space, if they are already prepared.
+
+    Raises ValueError for options that contradict each other, and if no network within the limits
+    is found.
     """
     measuring: Measurement
     networks: SearchSpace

@@ -2,9 +2,9 @@
 
     propose -> feasible and new? -> evaluate -> extend the history -> record
 
-A strategy is a function of the history and random numbers of (seed, evaluations so far), so an
-interrupted search continues exactly as if it had not been interrupted. (Interruptions fall between
-batches. A budget may end within one; resuming there is as good a search, but another.)
+Proposals are a function of the history and of a generator seeded with (seed, evaluations so far),
+so a search that is interrupted between batches and resumed equals an uninterrupted one. A budget
+can end within a batch; a search that is resumed there is equally good but not equal.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.text import quoted
 
-PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
+PATIENCE = 10  # proposals in a row without a new network after which a search ends
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """How a search loop runs.
+    """Options of a search loop.
 
-    seed     of the proposals: the same seed gives the same search.
-    workers  networks that are proposed and evaluated at a time where evaluations are expensive;
-             cheap ones go by the strategy's own generation.
-    record   called with the history after every extension.
-    history  an earlier part of the same search, which continues from there; extended in place.
+    seed     seed of the proposals; the same seed gives the same search.
+    workers  networks per batch if evaluations are expensive; batches of cheap evaluations have
+             the size that the strategy prefers.
+    record   function that is called with the history after every extension.
+    history  history of a search to continue, extended in place; None for a new search.
     """
 
     seed: int = 0
@@ -55,13 +55,13 @@ def search(
     budget: int,
     options: LoopOptions | None = None,
 ) -> History:
-    """Evaluate up to `budget` distinct feasible networks; the history of all of them.
+    """Evaluate up to `budget` distinct feasible networks and return their history.
 
-    options  default: `LoopOptions()`.
+    options  None for `LoopOptions()`.
 
-    Ends early when nothing new within the limits is found. Raises ValueError where the evaluator
-    does not know the space, where nothing in the space keeps the limits, or where the history of
-    the options belongs to another search.
+    The search ends early if no new feasible network is found. Raises ValueError if the evaluator
+    does not support the space, if no network within the limits is found, or if the history in the
+    options belongs to another search.
     """
     options = options or LoopOptions()
     check_whole(budget=budget)
@@ -73,11 +73,11 @@ def search(
     stalled = 0
     while len(history) < budget and stalled < PATIENCE:
         rng = np.random.default_rng([options.seed, len(history), stalled])
-        # batches end at multiples of their size: a search that stops there continues exactly
+        # batches end at multiples of their size, so that a search resumed there is unchanged
         count = min(size - len(history) % size, budget - len(history))
         proposals = strategy.propose(history, count, rng)
         if evaluator.pooled:
-            assert evaluator.measured is not None  # that is what pooled means
+            assert evaluator.measured is not None  # implied by `pooled`
             proposals = nearest_in_pool(proposals, evaluator.measured.genotypes, history)
         proposals, costs = admitted(proposals[:count], history)
         if not len(proposals):
@@ -102,13 +102,14 @@ def check_whole(**values: int) -> None:
 
 
 def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-    """The evaluations of genotypes, every failure as a row with its reason.
+    """Evaluate genotypes [n, decisions]; a failure becomes a row with its reason.
 
-    An exception fails one row only: a batch that raises is evaluated again row by row.
+    A batch that raises an exception is evaluated again row by row, so only the failing rows fail.
+    Raises ValueError if the evaluator returns anything but one evaluation per genotype.
     """
     try:
         evaluations = evaluator.evaluate(space, genotypes)
-    except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
+    except Exception as error:  # an error of a user's evaluator is a failed evaluation
         if is_infrastructure(error):
             raise infrastructure_error(error) from error
         if len(genotypes) > 1:
@@ -122,8 +123,8 @@ def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> 
         )
     if len(evaluations) != len(genotypes):
         raise ValueError(
-            f"evaluator: {type(evaluator).__name__} gave {len(evaluations)} answers "
-            f"to {len(genotypes)} genotypes"
+            f"evaluator: {type(evaluator).__name__} returned {len(evaluations)} evaluations "
+            f"for {len(genotypes)} genotypes; return one for each"
         )
     if evaluations.images is None and evaluator.scored_on:
         images = np.full(len(evaluations), evaluator.scored_on)
@@ -132,13 +133,13 @@ def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> 
 
 
 def failed(reason: str) -> Evaluations:
-    """One failed row."""
+    """Return one failed row."""
     nothing = np.array([np.nan])
     return Evaluations(nothing, nothing, np.zeros(1), np.array([reason], object))
 
 
 def checked(evaluations: Evaluations) -> Evaluations:
-    """The same as float arrays, with a reason where an accuracy is not a finite number."""
+    """Return the evaluations with a reason for each accuracy that is not a finite number."""
     accuracy = np.array(evaluations.accuracy, np.float64)
     finite = np.isfinite(accuracy)
     if finite.all() and evaluations.error is None:
@@ -153,7 +154,7 @@ def checked(evaluations: Evaluations) -> Evaluations:
 
 
 def joined(rows: list[Evaluations]) -> Evaluations:
-    """Single evaluations as one."""
+    """Concatenate evaluations."""
     return Evaluations(
         accuracy=np.concatenate([row.accuracy for row in rows]),
         std=np.concatenate([row.std for row in rows]),
@@ -164,7 +165,7 @@ def joined(rows: list[Evaluations]) -> Evaluations:
 
 
 def nearest_in_pool(proposals: np.ndarray, pool: np.ndarray, history: History) -> np.ndarray:
-    """Each proposal replaced by the genotype of the pool nearest to it that is feasible and new."""
+    """Return for each proposal the nearest feasible new genotype of the pool, each at most once."""
     pool = fresh(pool, history)
     taken = np.zeros(len(pool), bool)
     for proposal in proposals:
@@ -176,14 +177,14 @@ def nearest_in_pool(proposals: np.ndarray, pool: np.ndarray, history: History) -
 
 
 def check_limits(space: SearchSpace, objective: Objective) -> None:
-    """Raise ValueError where a limit is below what the space can do, with the space's range."""
+    """Raise ValueError if a limit is below the range of the space."""
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
             side = space.resolution
             kind, device = split_cost(name)
-            rate = kind == "image_time"  # a limit from below, for people
-            beyond, hint = ("above", "ask for less") if rate else ("below", "allow more")
+            rate = kind == "image_time"  # shown as a lower limit of images/s
+            beyond, hint = ("above", "use a lower one") if rate else ("below", "use a higher one")
             where, label = "", cost_label(name)
             verb = "range" if name in Cost._fields else "ranges"  # flops, params are plural
             if side is not None and name != "params":
@@ -195,8 +196,8 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
                 else [_shown(name, low), _shown(name, high)]
             )
             raise ValueError(
-                f"{label}: a limit of {_shown(name, largest)} is {beyond} what space "
-                f"{space.name!r} can do{where}; its {label} {verb} from {ends[0]} to {ends[1]}; "
+                f"{label}: a limit of {_shown(name, largest)} is {beyond} the range of space "
+                f"{space.name!r}{where}; its {label} {verb} from {ends[0]} to {ends[1]}; "
                 f"{hint}"
             )
 

@@ -1,4 +1,4 @@
-"""Run a search by measurement: its folder, its study and its workers."""
+"""Run a search with workers, whose evaluations are recorded in a study."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nas.storage.study import Study, open_study
 from nas.storage.study_settings import SearchIdentity, read_settings
 from search_spaces.space import SearchSpace
 
-# options that all drivers of a search have in common, beside those of its space and aims
+# options that all drivers of a search must share, in addition to its space and objective
 SHARED = (
     "recipe",
     "changes",
@@ -51,15 +51,17 @@ def run_job(
     started: float,
     known: tuple[Measurement, SearchSpace] | None = None,
 ) -> SearchResult:
-    """The whole search that a config describes.
+    """Run the search of a config.
 
-    earlier  the search in `out` that is resumed; None for a new one.
+    out      folder of the results; None for a new one.
+    earlier  the resumed search in `out`; None for a new search.
+    started  start time, from `time.perf_counter`.
     known    see `nas.search.job.prepared`.
     """
     job = prepared(config, Path(out) if earlier is not None and out else None, known)
     record.check_same(earlier, job.config, job.digests)
     study = None
-    if job.config.storage is not None:  # before a folder is made: a mistake leaves nothing
+    if job.config.storage is not None:  # before the folder is created, in case of a mistake
         study = _study(job, job.config.storage, resume=earlier is not None)
     with record.results_folder(out, resume=earlier is not None) as folder:
         return _in_folder(folder, job, study, earlier, started=started)
@@ -68,12 +70,15 @@ def run_job(
 def _in_folder(
     folder: Path, job: Job, study: Study | None, earlier: Earlier | None, *, started: float
 ) -> SearchResult:
-    """The search itself; `study` is that of --storage."""
+    """Run the search in its folder; `study` is that of --storage, or None."""
     file, seconds = (folder / "study.db").resolve(), earlier.seconds if earlier else 0.0
     if earlier and study is None and not file.is_file():
         if isinstance(job.measuring, OwnEvaluator) and (folder / "history.parquet").is_file():
             raise ValueError(f"resume: the search in {folder} has no workers; leave --workers out")
-        raise ValueError(f"resume: {file} is gone, and with it what the search has found")
+        raise ValueError(
+            f"resume: {file} is missing; it contained the evaluations of the search, so start a "
+            "new one"
+        )
     keep_times(folder, job.tables)
     plan = job.plan
     session = Session(
@@ -101,7 +106,7 @@ def _in_folder(
 
 
 def _loop(job: Job, folder: Path, study: Study, update: Callable[[History], None]) -> str:
-    """Search into the history; how it ended."""
+    """Run the search loop and return its status."""
     config, measuring = job.config, job.measuring
     make, strategy = measuring.start(config, job.space, job.strategy)
     checkpoints = _checkpoints(folder, job)
@@ -125,15 +130,18 @@ def _loop(job: Job, folder: Path, study: Study, update: Callable[[History], None
     finally:
         workers.close()
     if config.checkpoints is None:
-        shutil.rmtree(checkpoints, ignore_errors=True)  # of killed trainings
-    with contextlib.suppress(OSError):  # other drivers may have trainings there
+        shutil.rmtree(checkpoints, ignore_errors=True)  # killed trainings leave checkpoints
+    with contextlib.suppress(OSError):  # other drivers may have checkpoints there
         checkpoints.rmdir()
     return status
 
 
 def _checkpoints(folder: Path, job: Job) -> Path:
-    """The folder of unfinished trainings; in a folder of --checkpoints, which many searches may
-    share, each search has its own, and all drivers of one search have the same."""
+    """Return the folder of checkpoints of unfinished trainings.
+
+    Searches can share a folder of --checkpoints. Each search has a subfolder there, which all its
+    drivers use.
+    """
     config = job.config
     if config.checkpoints is None:
         return (folder / "trainings").resolve()
@@ -147,9 +155,9 @@ def _checkpoints(folder: Path, job: Job) -> Path:
 
 
 def _study(job: Job, storage: str, *, resume: bool) -> Study:
-    """The record of the search: a file in the folder, or what all drivers of a database share.
+    """Open the study of the search, in a file of the folder or in a shared database.
 
-    resume  whether the study must be there already.
+    resume  whether the study must exist.
     """
     if resume:
         read_settings(storage, job.config.study)
@@ -158,7 +166,7 @@ def _study(job: Job, storage: str, *, resume: bool) -> Study:
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    """What all drivers of a search must agree about, beside its space and aims."""
+    """Return the settings that all drivers must share, in addition to space and objective."""
     settings = job.config.settings()
     return {
         **{name: value for name, value in settings.items() if name in SHARED},

@@ -1,4 +1,4 @@
-"""Evaluators of the user's own that run in worker processes (`--evaluator file.py:Name`)."""
+"""User-defined evaluators that run in worker processes (`--evaluator file.py:Name`)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ OF_TRAININGS = ("finalists", "repeats")
 
 @dataclass(frozen=True)
 class OwnEvaluator:
-    """An evaluator of the user's own, known by its reference; each worker makes one of its own.
+    """A user-defined evaluator; each worker creates an instance from its reference.
 
-    described  one that is made in the process of the search, which describes the others.
+    reference  "package.module:Name" or "path/to/file.py:Name".
+    described  instance in the process of the search, which describes those of the workers.
     """
 
     reference: str
@@ -33,45 +34,45 @@ class OwnEvaluator:
 
     @property
     def steps(self) -> int:
-        """Points of a full learning curve."""
+        """Number of points of a full learning curve."""
         return self.described.steps
 
     @property
     def first_rung(self) -> int:
-        """The step after which evaluations are compared first: a quarter of all."""
+        """Step after which evaluations are first compared: a quarter of all steps."""
         return max(1, self.steps // 4)
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Of data: none."""
+        """Digests of the data, of which there are none."""
         return {}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What all drivers of a search must agree about, beside its options."""
+        """Settings that all drivers of a search must share, in addition to its options."""
         return {}
 
     def start(
         self, config: SearchConfig, space: SearchSpace, strategy: Strategy
     ) -> tuple[Callable[[], Evaluator], Strategy]:
-        """What makes the evaluator in each worker's process, and the strategy."""
+        """Return a function that creates the evaluator in a worker process, and the strategy."""
         return functools.partial(catalog.evaluator, self.reference, space), strategy
 
     def preview(self, budget: int, asha: Asha | None) -> list[str]:
-        """What is done, in lines that are printed before a search starts."""
-        length = f"{self.steps} steps" if self.steps > 1 else "one answer"
+        """Return lines that are printed before a search starts."""
+        length = f"{self.steps} steps" if self.steps > 1 else "one result"
         early = "none is stopped early"
         if asha is not None and asha.rungs:
-            early = f"they are compared first after {asha.first}"
+            early = f"they are first compared after step {asha.first}"
         name = shortened(self.reference)
         return [f"each of {budget} networks: {length} of evaluator {name}; {early}"]
 
 
 def prepare_own(config: SearchConfig) -> tuple[SearchConfig, OwnEvaluator, SearchSpace]:
-    """The evaluator and the space, and the config with what it left open.
+    """Return the config with its defaults filled in, the evaluator and the space.
 
-    Raises ValueError where an option needs a learning curve, or trainings, that the evaluator does
-    not have.
+    Raises ValueError if the evaluator is invalid, or an option needs learning curves or trainings
+    that the evaluator does not have.
     """
     config, space = named_space(config)
     made = catalog.evaluator(config.evaluator, space)

@@ -1,4 +1,4 @@
-"""report.html of a search: networks to hover over, filter and choose; its table and settings."""
+"""The page report.html of a search: interactive charts, the table of networks, and the settings."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from vbs.page.parts import cards, document, note, section, settings_section, tab
 from vbs.text import counted
 from vbs.units import short
 
-SAMPLE = 1_500  # points of evaluated networks
-LISTED = 60  # networks of the front that can be chosen, spread along it
-ALL = 300  # evaluations up to which every network can be chosen
-TITLES = {"flops": "FLOPs"}  # of costs, where they differ from their names
-PACKAGES = ("numpy", "pyarrow", "optuna", "torch")  # whose versions the page states
+SAMPLE = 1_500  # largest number of points of evaluated networks
+LISTED = 60  # largest number of networks of the front that can be selected
+ALL = 300  # largest number of evaluations for which every network can be selected
+TITLES = {"flops": "FLOPs"}  # titles of costs that differ from their names
+PACKAGES = ("numpy", "pyarrow", "optuna", "torch")  # packages whose versions the page shows
 
 
 def page(
@@ -42,16 +42,17 @@ def page(
     ending: str,
     certainty: Sequence[str],
 ) -> str:
-    """The page of a search that has found something.
+    """Return the page of a search that has a result, as HTML.
 
-    ending, certainty  how it ended, and how sure the choice is, in sentences.
+    ending     sentence that describes how the search ended.
+    certainty  lines about the certainty of the choice.
     """
     networks = _Networks.of(config, history, evaluator)
     sections = [
-        section("What was found", cards(networks.figures_of_best()), note(ending)),
+        section("Result", cards(networks.figures_of_best()), note(ending)),
         section("Networks", chart(networks.chart())),
         _table(history, evaluator, certainty),
-        section("How the search went", chart(_progress(history))) if len(history) > 1 else "",
+        section("Progress", chart(_progress(history))) if len(history) > 1 else "",
         settings_section(config.settings(), circumstances(PACKAGES)),
     ]
     title = f"Search of space {history.space.name} within {_target(history)}"
@@ -65,7 +66,7 @@ def _target(history: History) -> str:
 
 
 class _Networks:
-    """The networks of a search, and those of them that can be chosen."""
+    """The networks of a search, and those that can be selected on the page."""
 
     def __init__(
         self, config: SearchConfig, history: History, evaluator: Evaluator, axis: CostAxis
@@ -186,7 +187,7 @@ class _Networks:
         return [series for series in listed if series.points]
 
     def _published(self) -> list[Series]:
-        """A series for each published network."""
+        """Return a series for each published network."""
         return [
             Series(
                 row.name,
@@ -198,7 +199,7 @@ class _Networks:
         ]
 
     def _measured(self) -> list[Series]:
-        """The best of the networks that an evaluator was fitted to."""
+        """Return a series of the best networks that the evaluator was fitted to."""
         measured = self.evaluator.measured
         if measured is None or self.evaluator.pooled:
             return []
@@ -209,7 +210,7 @@ class _Networks:
 
 
 def front_point(history: History, axis: CostAxis, row: int) -> Point:
-    """The point of the best network, which is the first that can be chosen."""
+    """Return the point of the best network, the first of those that can be selected."""
     spent = axis.of(history.costs[row : row + 1])[0]
     return Point(spent, history.summary(row).accuracy, history.summary(row).std, 0)
 
@@ -217,7 +218,7 @@ def front_point(history: History, axis: CostAxis, row: int) -> Point:
 def _figures(
     accuracy: float, std: float, costs: dict[str, Any], space: SearchSpace
 ) -> list[tuple[str, str]]:
-    """(value, what it is) of a network."""
+    """Return (value, label) pairs of a network."""
     spread = "" if np.isnan(std) else f" ± {std:.2f}"
     texts = [(f"{accuracy:.2f}{spread}" if np.isfinite(accuracy) else "-", "top-1 %")]
     for name in space.cost_names:
@@ -229,7 +230,7 @@ def _figures(
 
 
 def _limit(name: str) -> Limit:
-    """The limit of a cost, in the unit that people type."""
+    """Return the input for the limit of a cost, in a unit that is convenient to type."""
     kind, _ = split_cost(name)
     if is_measured(name):
         unit, scale = UNITS.get(kind, ("milliseconds", 1e3))
@@ -238,7 +239,7 @@ def _limit(name: str) -> Limit:
 
 
 def _commands(config: SearchConfig, evaluator: Evaluator, file: str) -> list[str]:
-    """Commands that take the saved network."""
+    """Return commands that use the saved network."""
     return [
         f"python -m search_spaces.show {file}",
         f"python -m train.run {file} {report.training_words(config, evaluator)}",
@@ -246,17 +247,17 @@ def _commands(config: SearchConfig, evaluator: Evaluator, file: str) -> list[str
 
 
 def _table(history: History, evaluator: Evaluator, lines: Sequence[str]) -> str:
-    """The table that the search prints."""
+    """Return the section with the table that the search prints."""
     listed = rows(history, evaluator)
     cells = [report.cells(row, history.space, evaluator, narrow=False) for row in listed]
     heads = ["network", *cells[0]]
     body = [[row.name, *each.values()] for row, each in zip(listed, cells, strict=True)]
     notes = [*report.column_notes(history, evaluator), *lines]
-    return section("Found and published", table(heads, body), *map(note, notes))
+    return section("Found and published networks", table(heads, body), *map(note, notes))
 
 
 def _progress(history: History) -> Chart:
-    """The best reward so far against evaluations."""
+    """Return a chart of the best reward so far against the number of evaluations."""
     points, best = [], -np.inf
     for start in range(0, len(history), PART):
         part = history.reward[start : start + PART]

@@ -1,4 +1,4 @@
-"""The preview that is printed before a search by measurement starts."""
+"""The preview that is printed before a search with workers starts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vbs.units import minutes, percent
 
 
 def print_preview(folder: Path, job: Job, study: str) -> float:
-    """Print what the search will do, how long that takes, and where results and `study` are.
+    """Print what the search will do, the expected time, and the places of results and `study`.
 
-    Returns the seconds of one training here; NaN where they are not known.
+    Returns the seconds of one training on this machine; NaN if unknown.
     """
     measuring, history, plan = job.measuring, job.history, job.plan
     space, objective = history.space, history.objective
@@ -35,17 +35,20 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
     for line in measuring.preview(plan.budget, plan.asha):
         print_err(line)
     each = _print_times(job)
-    print_err(f"results go to {shell_word(f'{folder}/')}, every evaluation at once to {study}")
+    print_err(
+        f"results go to {shell_word(f'{folder}/')}; each evaluation is recorded in {study} when "
+        "it ends"
+    )
     return each
 
 
 def _print_times(job: Job) -> float:
-    """Print how long the search takes; seconds of one training, NaN where not known."""
+    """Print the expected time; return the seconds of one training, NaN if unknown."""
     config, measuring, plan = job.config, job.measuring, job.plan
     places = job.places
     workers = places.slots
     if config.max_time is not None:
-        print_err(f"no new network begins after {minutes(config.max_time)}")
+        print_err(f"no new network starts after {minutes(config.max_time)}")
     if config.address is not None:
         print_err(f"{counted(workers, 'network')} at once on the cluster at {config.address}")
         return math.nan
@@ -69,14 +72,14 @@ def _print_times(job: Job) -> float:
     stopped = ", as most are stopped early" if share < 1 else ""
     print_err(
         f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
-        f"once: about {minutes(total)} in all{stopped}, "
-        f"{counted(repeats, 'further training')} of the {plan.finalists} best included"
+        f"once: about {minutes(total)} in all{stopped}, including "
+        f"{counted(repeats, 'further training')} of the {plan.finalists} best"
     )
     return each
 
 
 def expected_share(asha: Asha | None, steps: int) -> float:
-    """The share of all epochs that are trained where 1 in `factor` continues from each rung."""
+    """Return the share of all epochs that are trained if 1 in `factor` continues at each rung."""
     if asha is None:
         return 1.0
     ends = [*asha.rungs, steps]
@@ -89,7 +92,7 @@ def expected_share(asha: Asha | None, steps: int) -> float:
 
 
 def expected_seconds(measuring: Measuring, history: History, *, device: str, threads: int) -> float:
-    """Seconds of one full training here, from a few steps of a network of median FLOPs."""
+    """Estimate the seconds of one full training from a few steps of a network of median FLOPs."""
     draws = sample_fresh(history, 33, np.random.default_rng(0))
     middle = np.argsort(history.space.costs(draws).flops)[len(draws) // 2]
     network = history.space.decode(draws[middle])
@@ -100,7 +103,7 @@ def expected_seconds(measuring: Measuring, history: History, *, device: str, thr
 def training_seconds(
     network: Architecture, measuring: Measuring, *, device: str, threads: int
 ) -> float:
-    """Seconds of one full training of a network here, from a few steps; NaN where it fails."""
+    """Estimate the seconds of one full training of a network from a few steps; NaN if they fail."""
     each = image_seconds(network, measuring.recipe, device=device, threads=threads)
     trained = used_images(measuring.fidelity, measuring.data.train)
     images = trained + EVALUATION * measuring.data.minival

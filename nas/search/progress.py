@@ -1,4 +1,4 @@
-"""What the display of a search shows: how many are evaluated, and the best so far."""
+"""The progress display of a search: number of evaluations and best network so far."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from nas.history import History
 from search_spaces.cost import cost_text
 from vbs.progress import State
 
-LOOK = 1.0  # seconds between two looks for the best so far: a long history takes a while
+LOOK = 1.0  # seconds between two updates of the best network, which is slow for long histories
 
 
 class Shown:
-    """Gives the state of a search with so many evaluations, `budget`, at most."""
+    """The displayed state of a search with at most `budget` evaluations."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._tenth, self._next, self._best = 0, 0.0, ""
 
     def __call__(self, history: History) -> State:
-        """How far a search is that has evaluated this history."""
+        """Return the state of a search with this history."""
         count, now = len(history), time.monotonic()
         tenth = 10 * count // max(1, self._budget)
         if count and (tenth > self._tenth or now > self._next):

@@ -1,4 +1,7 @@
-"""The folder of a search: settings, then results; files are written atomically."""
+"""The record of a search: search.json, and the content of best.json.
+
+Files are written atomically.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,20 @@ FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.pn
 
 
 def results_folder(out: str | None, *, resume: bool) -> AbstractContextManager[Path]:
-    """The folder of a search, owned inside the block; see `vbs.folder.results_folder`."""
+    """Open and lock the folder of a search; see `vbs.folder.results_folder`."""
     return folders.results_folder(
         out, kind="search", files=FILES, command="nas.search", resume=resume
     )
 
 
 class Earlier(NamedTuple):
-    """A search that is resumed: its config with what has changed, and how far it had got."""
+    """A search that is resumed.
+
+    config     its config, with the changes.
+    digests    digests of the tables and images that it read.
+    evaluated  number of evaluations so far.
+    seconds    time so far.
+    """
 
     config: SearchConfig
     digests: dict[str, Any]
@@ -43,8 +52,10 @@ class Earlier(NamedTuple):
 
 
 def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
-    """The search in a folder, with options that change; ValueError where there is none, or it
-    would become another search."""
+    """Read the search in a folder, with the options that change.
+
+    Raises ValueError if there is no search, or if a change would make it a different search.
+    """
     path = folder / "search.json"
     if not path.is_file():
         raise ValueError(f"resume: {folder} holds no search (there is no search.json in it)")
@@ -52,7 +63,7 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
         content = parse_json(path.read_bytes())
         outcome = content["outcome"]
         evaluated, seconds = outcome.get("evaluated", 0), outcome.get("seconds", 0.0)
-        # the first versions kept digests among the settings
+        # the first versions stored the digests in the settings
         digests = content.get("digests", content["settings"])
         if not (isinstance(evaluated, int) and isinstance(digests, dict)):
             raise TypeError
@@ -65,28 +76,32 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
 
 
 def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[str, Any]) -> None:
-    """ValueError where what a resumed search reads is not what it was begun with."""
+    """Raise ValueError if tables, devices or images of a resumed search have changed."""
     for name, digest in digests.items():
         if earlier is None or earlier.digests.get(name, digest) == digest:
             continue
         if name == "times_sha256":
             kinds = [kind for kind in digest if earlier.digests[name].get(kind) != digest[kind]]
             raise ValueError(
-                f"resume: the {kinds[0]} table is not the one of the search; give --times"
+                f"resume: the {kinds[0]} table is not the one of the search; use --times FILE"
             )
         if name == "devices_sha256":
             known = earlier.digests[name]
             changed = [device for device in digest if known.get(device) != digest[device]]
-            raise ValueError(f"resume: the device {changed[0]} is not the one of the search")
+            raise ValueError(
+                f"resume: the device {changed[0]} is not the one of the search; restore its file"
+            )
         if name == "table_sha256":
-            raise ValueError(f"resume: {config.table} is not the table of the search")
+            raise ValueError(
+                f"resume: {config.table} is not the table of the search; give it as --table FILE"
+            )
         raise ValueError(f"resume: {config.data} does not hold the images of the search")
 
 
 def write_search(
     folder: Path, config: SearchConfig, digests: Mapping[str, Any], *, status: str, **outcome: Any
 ) -> None:
-    """search.json: everything needed to run the search again, and how it ended."""
+    """Write search.json: the settings, from which the search can be repeated, and its outcome."""
     content = {
         "status": status,
         "settings": config.settings(),
@@ -98,7 +113,7 @@ def write_search(
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file's content; ValueError where it cannot be read."""
+    """Return the digest of a file; raises ValueError if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -106,12 +121,12 @@ def sha256(path: Path) -> str:
 
 
 def further_costs(space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
-    """Standard deviations of the costs that are predicted, NAME_std -> float64 [n]."""
+    """Return standard deviations of predicted costs, NAME_std -> float64 [n]."""
     return {f"{name}_std": each for name, each in space.cost_errors(genotypes).items()}
 
 
 def best_record(history: History, row: int, evaluator: Evaluator) -> dict[str, Any]:
-    """What best.json says of one evaluated network; the same search gives the same bytes."""
+    """Return the content of best.json for a row of the history; it is reproducible."""
     space, summary = history.space, history.summary(row)
     genotype = history.genotypes[row]
     more = further_costs(space, genotype[None]) | evaluator.further(space, genotype[None])

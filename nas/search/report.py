@@ -1,4 +1,4 @@
-"""Tables and pictures of a finished search."""
+"""Printed report and result files of a search; the page report.html is made in `page`."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ from vbs.tables import Console, Table
 from vbs.text import counted, csv_cell, shell_command, shell_word
 from vbs.units import percent, short
 
-CONTENDERS, DRAWS = 3_000, 400  # of the rank certainty: networks of highest reward, and draws
-# numbers of `Evaluator.further` that tables show: name -> heading
+# of the rank certainty: number of networks of highest reward, and number of draws
+CONTENDERS, DRAWS = 3_000, 400
+# columns of `Evaluator.further` that tables show: name -> heading
 OTHERS = {"accuracy_long": "long %", "accuracy_short": "short %"}
 ENDINGS = {
     "finished": "finished",
-    "exhausted": "finished early, nothing new within the limits is left",
-    "out of time": "finished, the time is up",
-    "interrupted": "interrupted, the result so far is saved",
-    "failed": "stopped, the result so far is saved",
+    "exhausted": "finished early, no new network within the limits is left",
+    "out of time": "finished, the time limit was reached",
+    "interrupted": "interrupted, the results so far are saved",
+    "failed": "stopped, the results so far are saved",
 }
 
 
 def write(folder: Path, config: SearchConfig, history: History, evaluator: Evaluator) -> None:
-    """The results of a search that its record does not hold: best.json and pareto.csv."""
+    """Write best.json and pareto.csv into the folder of a search."""
     names = ("space", "evaluator", "strategy", "seed")
     best = record.best_record(history, history.best(), evaluator)
     write_json(folder / "best.json", {**best, **{name: getattr(config, name) for name in names}})
@@ -55,7 +56,7 @@ def write(folder: Path, config: SearchConfig, history: History, evaluator: Evalu
 
 
 def draw(folder: Path, history: History, evaluator: Evaluator) -> None:
-    """pareto.png; one that cannot be drawn is a warning."""
+    """Draw pareto.png; a failure prints a warning."""
     draw_picture(folder / "pareto.png", lambda path: _draw_front(path, history, evaluator))
 
 
@@ -84,7 +85,7 @@ def _draw_front(path: Path, history: History, evaluator: Evaluator) -> None:
 
 
 def show_result(result: SearchResult | ParentResult) -> None:
-    """Print what was found, beside what is known, what can be done next, and what went wrong."""
+    """Print the networks of a search, suggested commands, and the reason of a failure."""
     if isinstance(result, ParentResult):
         parent_report.show(result)
         return
@@ -119,24 +120,24 @@ def _show(result: SearchResult) -> None:
 
 
 def column_notes(history: History, evaluator: Evaluator) -> list[str]:
-    """What the columns of the table mean, in lines."""
+    """Return lines that explain the columns of the table."""
     lines = [f"top-1: {evaluator.unit}."]
     if "accuracy_long" in evaluator.further(history.space, history.genotypes[:1]):
         lines.append(
-            "long: the same under a schedule 5.7 times longer (EfficientNet-B0: about 72.5)."
+            "long: the same with a schedule 5.7 times longer (EfficientNet-B0: about 72.5)."
         )
     if evaluator.measured is not None:
-        lines.append("nearest: decisions that differ from the nearest measured network.")
+        lines.append("nearest: number of decisions that differ from the nearest measured network.")
     return lines
 
 
 def certainty(history: History, evaluator: Evaluator) -> list[str]:
-    """How sure the choice is, and what ± means, where that can be said, in lines."""
+    """Return lines about the certainty of the choice and the meaning of ±, if known."""
     lines = []
     if evaluator.scored_on:
         lines.append(
-            f"±: one standard deviation, of {evaluator.scored_on:,} held-out images and, where a "
-            "network was trained again, of its seeds."
+            f"±: one standard deviation, from {evaluator.scored_on:,} held-out images and, for "
+            "networks trained with several seeds, between the seeds."
         )
     if evaluator.scored_on or history.networks < len(history):
         lead = str(history.lead())
@@ -147,7 +148,7 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
 
 
 def rank_certainty(history: History, evaluator: Evaluator) -> list[str]:
-    """How sure a prediction is of which network is the best, in lines; none where unknown."""
+    """Return lines about the certainty of a predicted ranking; an empty list if it is unknown."""
     rows = highest(history.reward, CONTENDERS)
     known = evaluator.predict_own(history.space, history.genotypes[rows])
     if known is None or history.objective.own_reward:
@@ -176,10 +177,10 @@ def rank_certainty(history: History, evaluator: Evaluator) -> list[str]:
 
 
 def ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
-    """How the search ended, in a sentence."""
+    """Return a sentence that describes how the search ended."""
     text = f"{ENDINGS[status]}: {counted(history.networks, 'network')} evaluated in {seconds:.1f} s"
     if repeats := len(history) - history.networks:
-        text += f", and the best ones {repeats} time{'s' * (repeats > 1)} again"
+        text += f", and {repeats} further evaluation{'s' * (repeats > 1)} of the best ones"
     if stopped := int((history.fidelity < 1).sum()):
         text += f", {stopped:,} stopped early"
     if failed := int((history.error != "").sum()):
@@ -195,7 +196,7 @@ def ending(history: History, evaluator: Evaluator, *, status: str, seconds: floa
 
 
 def cells(row: Row, space: SearchSpace, evaluator: Evaluator, *, narrow: bool) -> dict[str, str]:
-    """Header -> text of a network's cell."""
+    """Return the cells of a network: header -> text."""
     headers = {name: cost_header(name) for name in space.cost_names if is_measured(name)}
     more = evaluator.further(space, row.genotype[None])
     further = {OTHERS[name]: name for name in OTHERS if name in more}
@@ -228,20 +229,20 @@ def cells(row: Row, space: SearchSpace, evaluator: Evaluator, *, narrow: bool) -
 
 
 def cost_header(name: str) -> str:
-    """The heading of a measured cost: latency, or the device that it is of."""
+    """Return the heading of a measured cost: its kind or its device."""
     kind, device = split_cost(name)
     return {"latency": device, "image_time": f"{device} images/s"}.get(kind, name) or name
 
 
 def _cost_cell(row: Row, name: str) -> str:
-    """A measured cost with its error, where it is predicted with one."""
+    """Return a measured cost as text, with its error if it was predicted."""
     value, error = row.costs[name], row.cost_errors.get(name)
     share = "" if error is None else f" ± {percent(error / value)}"
     return cost_text(name, value).removesuffix(" images/s") + share
 
 
 def training_words(config: SearchConfig, evaluator: Evaluator) -> str:
-    """Options of train.run after a search: the data and recipe of its trainings, if it had any."""
+    """Return options of train.run with the data and recipe of the search's trainings, if any."""
     if config.data is None:
         return "--data imagefolder:DIR"
     root = f" --data-root {shell_word(config.data_root)}" if config.data_root else ""
@@ -252,10 +253,10 @@ def training_words(config: SearchConfig, evaluator: Evaluator) -> str:
 def next_commands(
     folder: Path, config: SearchConfig, status: str, history: History, evaluator: Evaluator
 ) -> list[str]:
-    """Commands worth running now."""
+    """Return suggested next commands."""
     python = python_command()
     commands = []
-    if (folder / "best.json").is_file():  # it could not be written to a full disk
+    if (folder / "best.json").is_file():  # missing if the disk was full
         commands.append(f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}")
     if commands and status in ("finished", "exhausted", "out of time"):
         network = history.space.decode(history.genotypes[history.best()])
@@ -267,7 +268,7 @@ def next_commands(
         assert config.budget is not None  # a search that ran has one
         more = config.budget if broken else 4 * max(config.budget, history.networks)
         quoted = shell_word(str(folder))
-        code = code_values(config)  # which a resumed search does not take from its record
+        code = code_values(config)  # a resumed search does not read these from its record
         again = "".join(f" {flag(name)} {shell_word(text)}" for name, text in code.items())
         commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}{again}")
     return commands

@@ -1,4 +1,4 @@
-"""What a search has found."""
+"""Results of a search: `SearchResult` and `Found`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """A network that a search has found, with its numbers.
+    """A network that a search has found.
 
     architecture  None for a space whose networks are rows of a table.
-    accuracy      percent; std its error, None where unknown.
+    choices       option of each decision.
+    accuracy      percent.
+    std           standard deviation of the accuracy in points; None if unknown.
+    reward        reward of the objective.
     costs         by name: flops (multiply-adds), params, and seconds of measured costs.
-    evaluations   how often it was evaluated.
+    evaluations   number of its evaluations.
     """
 
     architecture: Architecture | None
@@ -43,15 +46,18 @@ class Found:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search has found, and where its files are.
+    """The result of a search.
 
-    config     with everything that was left open, so that it repeats the search.
-    evaluator  what is known of the evaluator; it evaluates nothing.
-    status     "finished", "exhausted" (nothing new within the limits is left), "out of time",
-               "interrupted" or "failed"; reason explains it, "" where there is none.
-    seconds    that the search took, with those of earlier parts.
+    folder     folder of the results.
+    config     config with all defaults filled in, from which the search can be repeated.
+    history    all evaluations.
+    evaluator  description of the evaluator.
+    status     "finished", "exhausted" (no new network within the limits is left), "out of time",
+               "interrupted" or "failed".
+    reason     reason of a failure or a missing result; "" if there is none.
+    seconds    time of the search, including earlier parts.
     written    whether all files could be written.
-    ranking    how sure predictions are of which network is the best, in lines.
+    ranking    lines about the certainty of a predicted ranking.
     """
 
     folder: Path
@@ -66,27 +72,27 @@ class SearchResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         codes = {"interrupted": INTERRUPTED, "failed": FAILED}
         return codes.get(self.status, 0 if self.found else FAILED)
 
     @property
     def found(self) -> bool:
-        """Whether an evaluation came to its end."""
+        """Whether at least one full evaluation finished."""
         return bool(self.history.full.any())
 
     @property
     def best(self) -> Found:
-        """The network of highest reward; ValueError where no evaluation succeeded."""
+        """The network of highest reward; raises ValueError if no evaluation succeeded."""
         return self.network(self.history.best())
 
     @property
     def front(self) -> list[Found]:
-        """The networks that no other exceeds in accuracy at no higher cost, cheapest first."""
+        """The Pareto front of accuracy and cost, cheapest network first."""
         return [self.network(int(row)) for row in self.history.front()] if self.found else []
 
     def network(self, row: int) -> Found:
-        """The network in a row of the history."""
+        """Return the network in a row of the history."""
         space, genotype = self.history.space, self.history.genotypes[row]
         known, network = self.history.summary(row), space.decode(genotype)
         return Found(
@@ -100,11 +106,11 @@ class SearchResult:
         )
 
     def to_pandas(self) -> pd.DataFrame:
-        """Every evaluation as a row, with the columns of history.parquet."""
+        """Return a row for each evaluation, with the columns of history.parquet."""
         return history_table(self.history).to_pandas()
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """The front of accuracy and cost as a matplotlib figure; saved where a path is given."""
+        """Return a matplotlib figure of accuracy against cost; save it if `path` is given."""
         references = reference_rows(self.history, self.evaluator)
         place = None if path is None else Path(path)
         return front_figure.draw(place, self.history, self.evaluator, references)

@@ -1,4 +1,4 @@
-"""Rows of a search's tables: what was found, beside published and measured networks."""
+"""Rows of a search's tables: found, published and measured networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from search_spaces.cost import Cost, Costs
 
 
 class Row(NamedTuple):
-    """One network beside the others; accuracies in percent, NaN where unknown.
+    """One network of a table; accuracies are in percent and NaN if unknown.
 
-    cost_errors  standard deviations of the costs that are predicted with one.
+    std          standard deviation of the accuracy.
+    measured     measured accuracy of exactly this network.
+    costs        costs by name.
+    cost_errors  standard deviations of predicted costs, by name.
     """
 
     name: str
@@ -28,13 +31,13 @@ class Row(NamedTuple):
 
 
 def rows(history: History, evaluator: Evaluator) -> list[Row]:
-    """What was found, published networks of the space, and the best measured ones.
+    """Return the found networks, the published networks of the space, and the best measured ones.
 
-    Found: the best reward, the most accurate, and the most accurate that costs no more than each
-    published network.
+    The found networks are the one of highest reward, the most accurate one, and for each published
+    network the most accurate one that costs no more.
     """
     best = history.best()
-    # of networks that were trained again, means compete; single trainings may have had more luck
+    # networks with several seeds compete by their means, which a single lucky training may exceed
     again = history.networks < len(history) and history.reward[history.full].max() > (
         history.summary(best).reward
     )
@@ -56,7 +59,7 @@ def rows(history: History, evaluator: Evaluator) -> list[Row]:
 
 
 def reference_rows(history: History, evaluator: Evaluator) -> list[Row]:
-    """The published networks of the space, as the evaluator sees them."""
+    """Return the published networks of the space with the evaluator's accuracies."""
     space = history.space
     return [
         _row(name, space.encode(choices), history, evaluator)
@@ -65,7 +68,7 @@ def reference_rows(history: History, evaluator: Evaluator) -> list[Row]:
 
 
 def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> list[Row]:
-    """The measured networks of highest reward within the limits."""
+    """Return the `count` measured networks of highest reward within the limits."""
     if evaluator.measured is None:
         return []
     genotypes, accuracy = evaluator.measured.genotypes, evaluator.measured.accuracy
@@ -73,7 +76,7 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
     reward = history.objective.reward(accuracy, costs)
     reward[~history.objective.feasible(costs)] = -np.inf
     best = np.argsort(-reward, kind="stable")[:count]
-    return [  # with the reward of what was measured, which is what they are ranked by
+    return [  # with the rewards of the measured accuracies, by which they are ranked
         _row("best measured", genotypes[row], history, evaluator)._replace(reward=reward[row])
         for row in best
         if np.isfinite(reward[row])
@@ -81,7 +84,7 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
 
 
 def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator) -> Row:
-    """A network that the evaluator evaluates for the report, where that costs nothing."""
+    """Return the row of a genotype, evaluated for the report if that takes no time."""
     costs = history.space.costs(genotype[None])
     accuracy = std = np.nan
     if evaluator.instant:
@@ -94,7 +97,7 @@ def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator
 
 
 def _found_row(name: str, row: int, history: History, evaluator: Evaluator) -> Row:
-    """A network of the history; of one with repeats, means and the deviation between them."""
+    """Return the row of a network of the history; means for several seeds."""
     genotype = history.genotypes[row]
     summary = history.summary(row)
     measured = _measured(genotype, evaluator)
@@ -112,7 +115,7 @@ def _found_row(name: str, row: int, history: History, evaluator: Evaluator) -> R
 
 
 def _measured(genotype: np.ndarray, evaluator: Evaluator) -> float:
-    """The accuracy that is known of exactly this network; NaN where none is."""
+    """Return the measured accuracy of exactly this network; NaN if there is none."""
     if evaluator.measured is None:
         return np.nan
     same = (evaluator.measured.genotypes == genotype).all(1)
@@ -120,7 +123,7 @@ def _measured(genotype: np.ndarray, evaluator: Evaluator) -> float:
 
 
 def _errors(genotype: np.ndarray, history: History) -> dict[str, float]:
-    """Standard deviations of the costs that are predicted with one."""
+    """Return the standard deviations of predicted costs."""
     errors = history.space.cost_errors(genotype[None])
     return {name: float(values[0]) for name, values in errors.items()}
 

@@ -1,4 +1,7 @@
-"""Run a search from its config: `run_search`."""
+"""Run a search from its config: `run_search`.
+
+Searches with workers run in `nas.search.measured`, those with a parent in `nas.parents.run`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from nas.supernet.options import EVALUATOR
 from vbs.config_file import check_call
 from vbs.folder import resumed_folder
 
-SLOW_BUDGET = 64  # networks, by an evaluator that takes its time
+SLOW_BUDGET = 64  # default number of networks for slow evaluators
 
 
 def run_search(
@@ -33,17 +36,18 @@ def run_search(
     resume: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> SearchResult | ParentResult:
-    """Search, and write the results into a folder, as `python -m nas.search` does.
+    """Run a search and write its results into a folder, as `python -m nas.search` does.
 
-    out      the folder; default: a new runs/search-N.
-    resume   whether to resume the search in `out`; its config is read from there.
+    config   options; None to resume.
+    out      folder of the results; None for a new runs/search-N.
+    resume   whether to resume the search in `out`, with the options stored there.
     changes  options of a resumed search that change, such as {"budget": 2000}.
 
     Ctrl-C ends the search; the result then has the status "interrupted".
 
-    Raises ValueError for options that do not go together, and where the folder holds another
-    search or is used by another process; `vbs.failures.InfrastructureError` where the machine or
-    the cluster failed before anything was evaluated.
+    Raises ValueError for options that contradict each other, and if the folder contains another
+    search or is in use by another process; `vbs.failures.InfrastructureError` if the machine or
+    the cluster failed before the first evaluation.
     """
     started, place = time.perf_counter(), None if out is None else str(out)
     check_call(SearchConfig, config, resume=resume, changes=changes)
@@ -82,7 +86,7 @@ def _in_folder(
     *,
     started: float,
 ) -> SearchResult:
-    """The search itself, by an evaluator that answers at once."""
+    """Run the search in its folder with an evaluator in this process."""
     config, the_space, objective, strategy, tables = aimed
     evaluated, seconds = (earlier.evaluated, earlier.seconds) if earlier else (0, 0.0)
     history = history_file.read_history(
@@ -113,9 +117,9 @@ def _in_folder(
 
 
 def _parts(config: SearchConfig, earlier: Path | None) -> tuple[Aims, Evaluator, dict[str, Any]]:
-    """Everything that the loop needs, and the digests of what it reads.
+    """Return the parts of the loop, and the digests of its input files.
 
-    earlier  the folder of a search that is resumed.
+    earlier  folder of a resumed search; None for a new search.
     """
     config, networks = named_space(config)
     aimed = aims(config, networks, fallback="evolution", earlier=earlier)

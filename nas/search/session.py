@@ -1,4 +1,4 @@
-"""One run of a search: progress while it runs, how it ends, and its files."""
+"""One run of a search: its progress display, its outcome and its files."""
 
 from __future__ import annotations
 
@@ -28,20 +28,23 @@ from vbs.progress import Progress
 from vbs.text import shell_word
 
 SAVE_EVERY = 10.0  # seconds between partial results of a search that takes longer
-SAVING = 0.05  # of the time, at most, where saving takes long
-# extends the history, calls its argument after every extension, and returns how the search ended
+SAVING = 0.05  # largest share of the time for saving
+# extends the history, calls its argument after every extension, and returns the status
 Loop = Callable[[Callable[[History], None]], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a run of a search needs to know of itself.
+    """The context of one run of a search.
 
-    total      evaluations that are to come, repeats included.
-    each       seconds that one evaluation is expected to take, NaN where unknown.
-    started    by `time.perf_counter`.
-    past       seconds that earlier parts of the search took.
-    resumes    the folder that --resume takes; None: its own.
+    folder     folder of the results.
+    digests    digests of the input files.
+    evaluator  description of the evaluator.
+    total      number of planned evaluations, including further seeds.
+    started    start time, from `time.perf_counter`.
+    each       expected seconds of one evaluation; NaN if unknown.
+    past       seconds of earlier parts of the search.
+    resumes    folder to resume from; None for `folder`.
     """
 
     folder: Path
@@ -57,7 +60,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the search up to now."""
+        """Seconds of the search so far."""
         return self.past + time.perf_counter() - self.started
 
     def record(self, *, status: str, **outcome: Any) -> None:
@@ -66,12 +69,12 @@ class Session:
 
     @property
     def continued(self) -> str:
-        """How to resume."""
+        """Text that says how to resume."""
         return f"--resume --out {shell_word(str(self.resumes or self.folder))} continues"
 
 
 def run_session(session: Session, loop: Loop) -> SearchResult:
-    """Run a loop that extends the history, and write what it found."""
+    """Run a loop that extends the history, and write the results."""
     history, evaluator = session.history, session.evaluator
     known = len(history)
     status, reason = _looped(session, loop, Watch(evaluator))
@@ -88,7 +91,7 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
             ranking = tuple(report.rank_certainty(history, evaluator)) if found else ()
             certainty = [*report.certainty(history, evaluator), *ranking] if found else []
             _write(session, status, reason, seconds, certainty)
-        except OSError as error:  # what was evaluated before is in the study, if there is one
+        except OSError as error:  # earlier evaluations are in the study, if there is one
             status, written = "failed", False
             failure = f"{infrastructure_error(error)}; {session.continued}"
             reason = "; ".join(filter(None, (reason, failure)))
@@ -119,7 +122,7 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
 def _write(
     session: Session, status: str, reason: str, seconds: float, certainty: list[str]
 ) -> None:
-    """All files of the results."""
+    """Write the files of the results, except the figure and the page."""
     folder, history, evaluator = session.folder, session.history, session.evaluator
     if len(history):
         history_file.write_history(folder, history, rounded=evaluator.instant)
@@ -136,7 +139,7 @@ def _write(
 
 
 def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:
-    """How the loop ended, as in `report.ENDINGS`, and why it failed, or ""."""
+    """Run the loop; return its status, a key of `report.ENDINGS`, and the reason of a failure."""
     saved, pause = time.monotonic(), SAVE_EVERY
 
     def on_extension(history: History) -> None:
@@ -147,7 +150,7 @@ def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:
             with contextlib.suppress(OSError):  # the final write reports a full disk
                 rounded = session.evaluator.instant
                 history_file.write_history(session.folder, history, rounded=rounded)
-                session.record(  # what a search that is killed has spent counts too
+                session.record(  # so that the time of a killed search counts
                     status="running", evaluated=len(history), seconds=round(session.seconds, 2)
                 )
             saved = time.monotonic()
@@ -165,7 +168,7 @@ def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:
             return "failed", str(error)
         except (InfrastructureError, OSError) as error:
             return "failed", f"{infrastructure_error(error)}; {session.continued}"
-        except ValueError as error:  # of a worker that cannot be set up, say
+        except ValueError as error:  # for example of a worker that cannot be set up
             if not len(session.history):
                 session.record(status="failed", reason=str(error))
                 raise

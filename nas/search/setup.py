@@ -1,4 +1,4 @@
-"""What stands behind a search by measurement: images, recipe, fidelity, and its evaluator."""
+"""Setup of searches on images: data, recipe, fidelity, space and evaluator."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measuring:
-    """What stands behind a search by measurement, worked out from its settings.
+    """Evaluator, data, recipe and fidelity of a search on images.
 
+    kind       class of the evaluator.
     quantised  whether accuracies are those of networks in int8.
     """
 
@@ -50,7 +51,7 @@ class Measuring:
 
     @property
     def described(self) -> Evaluator:
-        """What reports may know of the evaluator; it answers nothing."""
+        """Description of the evaluator for reports; it evaluates nothing."""
         evaluator = Evaluator()
         bits = ", in int8" * self.quantised
         evaluator.name, evaluator.unit = self.kind.name, f"{self.kind.unit}{bits}"
@@ -64,33 +65,33 @@ class Measuring:
 
     @property
     def images(self) -> int:
-        """How many images an accuracy is read on; 0 where it is none."""
+        """Number of images that an accuracy is computed on; 0 if the evaluator does not train."""
         return self.data.minival if self.kind.trains else 0
 
     @property
     def steps(self) -> int:
-        """Points of a full learning curve."""
+        """Number of points of a full learning curve."""
         return self.fidelity.epochs if self.kind.trains else 1
 
     @property
     def first_rung(self) -> int:
-        """The epoch after which trainings are compared first."""
+        """Epoch after which trainings are first compared."""
         images = used_images(self.fidelity, self.data.train)
         return first_judged(self.steps, steps_per_epoch(self.recipe, images))
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Of the data."""
+        """Digests of the data."""
         return self.data.digests
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What all drivers of a search must agree about, beside its options."""
+        """Settings that all drivers of a search must share, in addition to its options."""
         trained = {"norm_statistics": NORM_STATISTICS} if self.kind.trains else {}
         return {**trained, "data": self.digests}
 
     def preview(self, budget: int, asha: Asha | None) -> list[str]:
-        """What is done, in lines that are printed before a search starts."""
+        """Return lines that are printed before a search starts."""
         if not self.kind.trains:
             return []
         length, warning = length_lines(
@@ -102,24 +103,27 @@ class Measuring:
         count = used_images(self.fidelity, self.data.train)
         line = (
             f"each of {counted(budget, 'network')}: {length}, of {count:,} images by "
-            f"recipe {self.recipe.name}, scored on {self.data.minival:,} held out"
+            f"recipe {self.recipe.name}, scored on {self.data.minival:,} held-out images"
         )
         return [line, *([warning] if warning else [])]
 
     def start(
         self, config: SearchConfig, space: SearchSpace, strategy: Strategy
     ) -> tuple[Callable[[], Evaluator], Strategy]:
-        """What makes the evaluator in each worker's process, and the strategy with the cheap scores
-        that it learns from. Decodes the images."""
+        """Decode the images; return a function that creates the evaluator, and the strategy.
+
+        The function is called in each worker process. The strategy has the scores of --scores.
+        """
         data = load_data(config, self)
         make = evaluator_maker(config, self, space, data)
         return make, with_scores(config, self, space, data, strategy)
 
 
 def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]:
-    """The evaluator and the space, fitted to the data, and the config with what it left open.
+    """Return the config with its defaults filled in, the setup, and the space for the data.
 
-    Raises ValueError for whatever does not go together. Nothing is decoded, trained or started.
+    No image is decoded and no training is started. Raises ValueError for options that contradict
+    each other or the data.
     """
     if config.data is None:
         raise ValueError(
@@ -132,7 +136,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     if entry.trains:
         check_random_start(recipe, "a search")
     if not recipe.minival:
-        raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
+        raise ValueError("--set minival: a search needs held-out images to choose by; use e.g. 0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     config.check_sizes()
@@ -160,10 +164,10 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
 
 
 def _check_how(config: SearchConfig, names: Sequence[str]) -> None:
-    """ValueError where the strategy does not learn from scores, or int8 cannot be computed."""
+    """Raise ValueError if the strategy does not use scores, or int8 cannot be computed."""
     if names and config.strategy not in (None, "predictor"):
         raise ValueError(
-            f"--scores: strategy {config.strategy!r} does not learn from scores; "
+            f"--scores: strategy {config.strategy!r} does not use scores; "
             "leave them out, or use --strategy predictor"
         )
     if config.quantised is not None:
@@ -180,8 +184,8 @@ def _fidelity(
         known = recommended(data.digests, space, recipe)
         if known is None:
             raise ValueError(
-                "--fidelity auto: nothing is known, or nothing was worth using, for this data, "
-                f"space and recipe; see python -m nas.fidelity --data {config.data} "
+                "--fidelity auto: nas.fidelity has recommended no fidelity for this data, space "
+                f"and recipe; run python -m nas.fidelity --data {config.data} "
                 f"--space {space.name}"
             )
         return known
@@ -189,9 +193,9 @@ def _fidelity(
 
 
 def load_data(options: DataOptions, measuring: Measuring, *, split: int = 0) -> Data:
-    """The images, decoded here once for all workers of this machine or cluster.
+    """Decode the images once for all workers of this machine or cluster.
 
-    split  seed that draws the minival.
+    split  seed of the choice of the minival.
     """
     from train.data import load
 
@@ -203,7 +207,7 @@ def load_data(options: DataOptions, measuring: Measuring, *, split: int = 0) -> 
 def evaluator_maker(
     config: SearchConfig, measuring: Measuring, space: SearchSpace, data: Data
 ) -> Callable[[], Evaluator]:
-    """What makes the evaluator in each worker's process."""
+    """Return a function that creates the evaluator in a worker process."""
     if measuring.kind.trains:
         return proxy_maker(config, measuring, data, quantised=config.quantised is not None)
     return functools.partial(_zero_cost, config, measuring, space, data)
@@ -212,7 +216,7 @@ def evaluator_maker(
 def proxy_maker(
     options: WorkerOptions, measuring: Measuring, data: Data, *, quantised: bool = False
 ) -> Callable[[], Evaluator]:
-    """The same of trainings, which any space of networks may be evaluated by."""
+    """Return a function that creates the evaluator `Proxy`, which supports any space."""
     return functools.partial(
         Proxy,
         data,
@@ -237,7 +241,7 @@ def _zero_cost(
 
 
 def score_names(config: SearchConfig) -> tuple[str, ...]:
-    """The scores that --scores names; ValueError where one is unknown."""
+    """Return the names of --scores; raises ValueError if one is unknown."""
     from nas.evaluators.zero_cost_scores import SCORES
 
     names = [name.strip() for name in (config.scores or "").split(",") if name.strip()]
@@ -247,7 +251,7 @@ def score_names(config: SearchConfig) -> tuple[str, ...]:
 def with_scores(
     config: SearchConfig, measuring: Measuring, space: SearchSpace, data: Data, strategy: Strategy
 ) -> Strategy:
-    """The strategy, with the cheap scores of --scores that it learns from."""
+    """Return the strategy with the scores of --scores."""
     if not measuring.kind.trains or config.scores is None:
         return strategy
     assert isinstance(strategy, Predictor)
@@ -256,7 +260,7 @@ def with_scores(
 
 
 def cache_of(place: str | None) -> Cache | None:
-    """The results that all searches share; "off" is none."""
+    """Return the cache that all searches share; None for "off"."""
     if place == "off":
         return None
     return Cache(Path(place).resolve() if place else None)

@@ -1,4 +1,4 @@
-"""What a search aims at: the group of options, and the objective that they describe."""
+"""Options of the objective of a search, and the `Objective` that they describe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ LOCAL = ("latency", "step_time")  # costs that are measured on this machine
 
 
 def device_names(text: str, *, what: str = "on") -> str:
-    """The devices that a text like a100,my-phone.json names, files by their absolute paths."""
+    """Normalise a list of devices such as a100,my-phone.json: paths of files become absolute.
+
+    Raises ValueError for an empty name.
+    """
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise ValueError(f"{what}: {shortened(repr(text), 60)} has an empty name")
@@ -31,81 +34,82 @@ def device_names(text: str, *, what: str = "on") -> str:
 
 
 def _size(help: str) -> Any:
-    """An option for a number such as 400M."""
+    """Return an option for a number such as 400M."""
     return option(None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help=help)
 
 
 def _rate(help: str) -> Any:
-    """An option for images/s such as 12K."""
+    """Return an option for images/s such as 12K."""
     return option(None, limits=SIZE, parse=parse_rate, metavar="RATE", help=help)
 
 
 def _time(help: str) -> Any:
-    """An option for a time such as 20ms."""
+    """Return an option for a time such as 20ms."""
     return option(None, limits=TIME, parse=parse_seconds, metavar="TIME", help=help)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveOptions(Config):
-    """What is maximised, and within which limits."""
+    """Options of the target, the limits and the reward."""
 
     title = "objective"
 
-    target_flops: float | None = _size("multiply-adds of one image, e.g. 400M")
-    target_latency: float | None = _time("instead: time of one forward pass, e.g. 20ms")
-    target_step_time: float | None = _time("instead: time of one training step")
+    target_flops: float | None = _size("target: multiply-adds of one image, e.g. 400M")
+    target_latency: float | None = _time("alternative target: time of a forward pass, e.g. 20ms")
+    target_step_time: float | None = _time("alternative target: time of a training step")
     target_throughput: float | None = _rate(
-        "instead: images/s of the first device of --on, e.g. 12K"
+        "alternative target: images/s on the first device of --on, e.g. 12K"
     )
     target_train_time: float | None = _time(
-        "instead: time of the training that the surrogate predicts, e.g. 30min"
+        "alternative target: time of the training that the surrogate predicts, e.g. 30min"
     )
-    max_flops: float | None = _size("a further limit, e.g. 400M")
-    max_params: float | None = _size("a further limit, e.g. 6M")
-    max_latency: float | None = _time("a further limit, e.g. 20ms")
-    max_step_time: float | None = _time("a further limit, e.g. 80ms")
+    max_flops: float | None = _size("further limit: multiply-adds of one image, e.g. 400M")
+    max_params: float | None = _size("further limit: parameters, e.g. 6M")
+    max_latency: float | None = _time("further limit: time of a forward pass, e.g. 20ms")
+    max_step_time: float | None = _time("further limit: time of a training step, e.g. 80ms")
     min_throughput: float | None = _rate(
-        "a further limit, images/s on every device of --on, e.g. 12K"
+        "further limit: images/s on every device of --on, e.g. 12K"
     )
-    max_train_time: float | None = _time("a further limit, e.g. 30min")
+    max_train_time: float | None = _time(
+        "further limit: time of the training that the surrogate predicts, e.g. 30min"
+    )
     limit: tuple[str, ...] = option(
         (),
         metavar="COST@DEVICE:VALUE",
-        help="a further limit on one device, e.g. throughput@a100:12K or latency@zcu102:5ms "
+        help="further limit on one device, e.g. throughput@a100:12K or latency@zcu102:5ms "
         "(repeatable)",
     )
     on: str | None = option(
         None,
         parse=device_names,
         metavar="DEVICES",
-        help="devices whose speed is predicted, e.g. a100,zcu102 or my-phone.json; latencies are "
-        "then theirs (default: this machine, measured)",
+        help="devices whose speed is predicted, e.g. a100,zcu102 or my-phone.json; latencies then "
+        "refer to them (default: this machine, measured)",
     )
     times: tuple[str, ...] = option(
         (),
         metavar="FILE",
         parse=absolute_path,
         later=True,
-        help="a table of nas.block_times, also of another machine (repeatable; default: measured "
-        "here when needed)",
+        help="table of nas.block_times, from this or another machine (repeatable; default: "
+        "measured here if needed)",
     )
     runtime: str = option(
         "torch",
         choices=tuple(RUNTIMES),
         metavar="|".join(RUNTIMES),
-        help="what runs a forward pass whose latency is measured here (default torch, without "
-        "compiling)",
+        help="runtime whose latency is measured on this machine (default torch, without compiling)",
     )
     latency_batch: int = option(
-        1, limits=(1, 2**16), metavar="N", help="images of such a forward pass (default 1)"
+        1, limits=(1, 2**16), metavar="N", help="images per measured forward pass (default 1)"
     )
     threads: int = option(
-        1, limits=(1, 1024), metavar="N", help="threads of a CPU in what is measured (default 1)"
+        1, limits=(1, 1024), metavar="N", help="CPU threads of measurements (default 1)"
     )
     over_target: str = option(
         "forbid",
         metavar="forbid|allow",
-        help="whether networks above the target may be evaluated and weighed by the reward "
+        help="whether networks above the target are excluded, or allowed and left to the reward "
         "(default forbid)",
     )
     reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
@@ -115,12 +119,13 @@ class ObjectiveOptions(Config):
     also: tuple[str, ...] = option(
         (),
         metavar="COST:REFERENCE:EXPONENT",
-        help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
+        help="further factor (cost/reference)^exponent of the reward, e.g. params:7M:-0.05 "
+        "(repeatable)",
     )
 
     @property
     def devices(self) -> list[Device]:
-        """The devices of --on; ValueError where one is unknown or given twice."""
+        """Devices of --on, --limit and --also; ValueError if one is unknown or given twice."""
         found: dict[str, Device] = {}
         for name in self.on.split(",") if self.on else ():
             device = load_device(name)
@@ -135,8 +140,7 @@ class ObjectiveOptions(Config):
         return list(found.values())
 
     def check_target(self) -> None:
-        """ValueError unless there is one target, or a hard limit, and devices for what is asked of
-        devices."""
+        """Raise ValueError unless there is one target or a limit, and a device for throughputs."""
         targets = [name for name in TARGETS if getattr(self, name) is not None]
         if not targets and self.over_target != "forbid":
             raise ValueError("--over-target: there is no target; add one, or leave it out")
@@ -150,7 +154,7 @@ class ObjectiveOptions(Config):
             limit = second.replace("target", "min" if second == "target_throughput" else "max")
             raise ValueError(
                 f"{flag(second)}: a search has one target, here {flag(first)}; "
-                f"give the other as {flag(limit)}"
+                f"give the other one as {flag(limit)}"
             )
         for name in ("target_throughput", "min_throughput"):
             if getattr(self, name) is not None and not self.on:
@@ -167,11 +171,11 @@ TARGETS = ("target_flops", *(f"target_{name}" for name in (*LOCAL, "throughput",
 
 
 def objective_of(config: ObjectiveOptions) -> Objective:
-    """The reward and the limits that the options describe.
+    """Return the objective that the options describe.
 
-    A target on devices is that of the first device that it is known of, and a limit on the others.
-    Without a target the first hard limit is aimed at, and the reward is the accuracy unless another
-    one is given.
+    A target on several devices is the target on the first device that supports it, and a limit on
+    the others. Without a target, the first limit becomes the target and the default reward is the
+    accuracy.
     """
     devices = {device.name: device for device in config.devices}
     aimed = _costs(config, "target")
@@ -195,7 +199,7 @@ def objective_of(config: ObjectiveOptions) -> Objective:
 
 
 def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
-    """The costs and their values that the options of targets or of limits name."""
+    """Return the costs and values of the target options or the limit options."""
     found: list[tuple[str, float]] = []
     for name in ("flops", "params", *LOCAL, "throughput", "train_time"):
         prefix = "min" if (what, name) == ("max", "throughput") else what
@@ -217,7 +221,7 @@ def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
 
 
 def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Device]:
-    """The devices of --on that the kind of speed is known of; ValueError where it is of none."""
+    """Return the devices of --on that predict a kind of speed; ValueError if none does."""
     names = [load_device(name).name for name in (config.on or "").split(",")]
     found = [each for each in config.devices if each.name in names and kind in each.kinds]
     if not found:
@@ -225,21 +229,21 @@ def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Devi
         rate = "min" if option_name == "--max-latency" else "target"
         other = f"; or use --{rate}-throughput" * (kind == "latency")
         raise ValueError(
-            f"{option_name}: the {kind} on {', '.join(names)} is not known; it is on {known}{other}"
+            f"{option_name}: the {kind} on {', '.join(names)} is not known; use {known}{other}"
         )
     return found
 
 
 def _measured(name: str, option_name: str) -> Device:
-    """The measured device that an option names; ValueError where there is none."""
+    """Return the measured device that an option names; ValueError if there is none."""
     try:
         return measured_device(name)
     except ValueError as error:
-        raise ValueError(f"{option_name}: {error}; --on FILE names one of your own") from None
+        raise ValueError(f"{option_name}: {error}; add your own device by --on FILE") from None
 
 
 def _limit(text: str, devices: Mapping[str, Device]) -> tuple[str, float]:
-    """A limit on a device from its text, e.g. throughput@a100:12K."""
+    """Parse a limit on a device, e.g. throughput@a100:12K."""
     cost, _, value = text.rpartition(":")
     kind, device = split_cost(cost)
     if kind not in ("latency", "throughput") or device not in devices:
@@ -251,10 +255,10 @@ def _limit(text: str, devices: Mapping[str, Device]) -> tuple[str, float]:
 
 
 def _cost_on(kind: str, device: Device, value: str, option_name: str) -> tuple[str, float]:
-    """The cost on a device that limits a latency or a throughput, and its value."""
+    """Return the cost of a latency or throughput on a device, and its value."""
     if kind not in device.kinds:
         others = [each for each in ("latency", "throughput") if each in device.kinds]
-        hint = f"; its {others[0]} is" if others else ""
+        hint = f"; use its {others[0]}" if others else ""
         raise ValueError(f"{option_name}: the {kind} on {device.name} is not known{hint}")
     if kind == "throughput":
         return cost_on("image_time", device.name), 1 / parse_rate(value, what=option_name)
@@ -262,7 +266,7 @@ def _cost_on(kind: str, device: Device, value: str, option_name: str) -> tuple[s
 
 
 def _factor(text: str, devices: Mapping[str, Device]) -> tuple[str, float, float]:
-    """A further factor of the reward from its text, e.g. params:7M:-0.05."""
+    """Parse a further factor of the reward, e.g. params:7M:-0.05."""
     name, reference, exponent = (*text.split(":"), "", "", "")[:3]
     kind, device = split_cost(name)
     try:
@@ -289,5 +293,5 @@ def _factor(text: str, devices: Mapping[str, Device]) -> tuple[str, float, float
 
 
 def measured_costs(objective: Objective) -> list[str]:
-    """The costs that the objective needs and that are measured on this machine."""
+    """Return the costs of the objective that are measured on this machine."""
     return [name for name in LOCAL if name in objective.cost_names]

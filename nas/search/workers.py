@@ -27,33 +27,33 @@ Message = tuple[int, Point | Answer]
 
 
 class Workers(Protocol):
-    """Evaluates networks by number; every evaluation ends in one `Answer`.
+    """A worker backend; it evaluates networks by number and returns one `Answer` for each.
 
-    `wait` raises InfrastructureError where an evaluation failed for a reason that its network did
-    not cause. That evaluation has no answer.
+    `wait` raises InfrastructureError if an evaluation failed for a reason that its network did not
+    cause. That evaluation has no `Answer`.
     """
 
     @property
     def capacity(self) -> int:
-        """Evaluations at once, as far as workers are up."""
+        """Number of concurrent evaluations that the running workers allow."""
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
-        """Begin an evaluation; at most `capacity` at once."""
+        """Start an evaluation; at most `capacity` run at once."""
 
     def wait(self, seconds: float) -> list[Message]:
-        """New messages in order: points of curves, then the answer; perhaps none."""
+        """Return new messages in order: points of curves, then the `Answer`; can be empty."""
 
     def stop(self, number: int) -> None:
-        """Let an evaluation go no further: its answer, of the points so far, follows."""
+        """Stop an evaluation early; its `Answer` with the points so far follows."""
 
     def close(self) -> None:
-        """Free what the workers hold."""
+        """Release the resources of the workers."""
 
 
 class InProcess:
-    """One evaluation at a time, in this process: what a test or a notebook wants.
+    """One evaluation at a time in this process, for tests and notebooks.
 
-    folder  of the checkpoints of evaluations, one folder each; or None.
+    folder  folder with a folder of checkpoints for each evaluation; None for no checkpoints.
     """
 
     def __init__(
@@ -67,18 +67,18 @@ class InProcess:
 
     @property
     def capacity(self) -> int:
-        """One."""
+        """Always 1."""
         return 1
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
-        """Begin the evaluation of one genotype [decisions]."""
+        """Start the evaluation of one genotype [decisions]."""
         assert self._running is None, "one at a time"
         self._job = (genotype, seed)
         points = evaluation(self._evaluator, self._space, self._folder, self._job)
         self._running, self._points, self._stopped = (number, points), [], False
 
     def wait(self, seconds: float) -> list[Message]:
-        """The next point, or the answer where there is none."""
+        """Return the next point or, after the last one, the `Answer`."""
         if self._running is None:
             return []
         number, points = self._running
@@ -94,7 +94,7 @@ class InProcess:
             )
         except StopIteration:
             answer = Answer.of_curve(self._points, images=self._evaluator.scored_on)
-        except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
+        except Exception as error:  # an error of a user's evaluator is a failed evaluation
             if is_infrastructure(error):
                 raise infrastructure_error(error) from error
             answer = Answer.failed(reason_of(error), self._points)
@@ -102,20 +102,20 @@ class InProcess:
         return [(number, answer)]
 
     def stop(self, number: int) -> None:
-        """Let the evaluation end at its last point."""
+        """Stop the evaluation at its last point."""
         self._stopped = self._running is not None and self._running[0] == number
 
     def close(self) -> None:
-        """Nothing is held; an evaluation that has not ended can be resumed."""
+        """Do nothing; an unfinished evaluation can be resumed."""
 
 
 def evaluation(
     evaluator: Evaluator, space: SearchSpace, folder: Path | None, job: tuple[np.ndarray, int]
 ) -> Generator[Point, None, None]:
-    """The points of one evaluation; job is (genotype [decisions], seed).
+    """Yield the points of one evaluation; job is (genotype [decisions], seed).
 
-    Removes its checkpoint once it has ended or failed; `unwanted` removes that of a stopped one.
-    After Ctrl-C, and where the process is killed, the checkpoint remains for the next run.
+    The checkpoint is removed when the evaluation finishes or fails; `unwanted` removes that of a
+    stopped one. After Ctrl-C or a killed process, the checkpoint remains for the next run.
     """
     genotype, seed = job
     own = place(folder, space, genotype, seed)
@@ -123,40 +123,42 @@ def evaluation(
         for step, accuracy, seconds in evaluator.curve(space, genotype, seed=seed, folder=own):
             yield Point(int(step), float(accuracy), float(seconds))
     except Exception as error:
-        if not is_infrastructure(error):  # else it resumes from there later
+        if not is_infrastructure(error):  # otherwise, the evaluation is resumed later
             _remove(own)
         raise
     _remove(own)
 
 
 def unwanted(space: SearchSpace, folder: Path | None, job: tuple[np.ndarray, int]) -> None:
-    """Remove the checkpoint of an evaluation that was stopped for good."""
+    """Remove the checkpoint of an evaluation that was stopped early."""
     _remove(place(folder, space, *job))
 
 
 def place(folder: Path | None, space: SearchSpace, genotype: np.ndarray, seed: int) -> Path | None:
-    """The folder of an evaluation's checkpoint, named by what is evaluated, so that another driver
-    finds it. None where there is no folder."""
+    """Return the folder of an evaluation's checkpoint; None if `folder` is None.
+
+    The name is that of the network and the seed, so that another driver finds the checkpoint.
+    """
     return None if folder is None else folder / f"{int(space.keys(genotype[None])[0])}-{seed}"
 
 
 def _remove(folder: Path | None) -> None:
-    """Remove a checkpoint: the weights of short trainings are of no further use."""
+    """Remove a checkpoint; the weights of short trainings are not needed later."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-PATIENCE = 60.0  # seconds without a worker after which the reason is printed
+PATIENCE = 60.0  # seconds without a worker after which a message is printed
 
 
 class OnCluster:
-    """Many evaluations at once, each in a process of its own on a Ray cluster.
+    """Concurrent evaluations in separate processes of a Ray cluster.
 
-    make       called once in each of those processes: the evaluator.
-    described  an evaluator with the same `steps` and `scored_on`; it evaluates nothing.
-    place      evaluations at once, on how many processors and GPUs each, and of which cluster.
-    timeout    seconds after which an evaluation fails; None: never.
-    folder     of the checkpoints of evaluations, seen by all nodes; or None.
+    make       function that creates the evaluator, called once in each process.
+    described  evaluator with the same `steps` and `scored_on`, which evaluates nothing.
+    place      the cluster, the number of concurrent evaluations, and CPUs and GPUs of each.
+    timeout    seconds after which an evaluation fails; None for no limit.
+    folder     folder of checkpoints, shared by all nodes; None for no checkpoints.
     """
 
     def __init__(
@@ -182,23 +184,23 @@ class OnCluster:
 
     @property
     def capacity(self) -> int:
-        """Evaluations under way, and processes that are set up and have none."""
+        """Number of running evaluations and of free processes that are set up."""
         if self._broken is not None:
-            return 0  # nothing new begins before `wait` raises it
+            return 0  # no evaluation starts before `wait` raises the error
         return len(self._points) + self._pool.free
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
-        """Begin the evaluation of one genotype [decisions]."""
+        """Start the evaluation of one genotype [decisions]."""
         self._points[number] = []
         self._pool.start(number, (genotype, seed))
 
     def wait(self, seconds: float) -> list[Message]:
-        """What the workers reported within the seconds.
+        """Return the messages of the workers within `seconds`.
 
-        LostCluster where the cluster does not answer any more, InfrastructureError where an
-        evaluation failed again and again for a reason that its network did not cause.
+        Raises LostCluster if the cluster no longer responds, and InfrastructureError if an
+        evaluation failed repeatedly for a reason that its network did not cause.
         """
-        if self._broken is not None:  # after what else came with it was taken in
+        if self._broken is not None:  # the messages that came with it were returned before
             raise self._broken
         messages: list[Message] = []
         try:
@@ -210,7 +212,7 @@ class OnCluster:
             points = self._points[number]
             if isinstance(item, Yielded):
                 point = Point(*item.value)
-                # an evaluation that lost its machine reports its first points again
+                # an evaluation that is restarted on another machine repeats its first points
                 points[:] = [known for known in points if known.step < point.step]
                 points.append(point)
                 messages.append((number, point))
@@ -221,14 +223,14 @@ class OnCluster:
         return messages
 
     def _warn_of_a_full_cluster(self) -> None:
-        """Print once why nothing happens, where no process could be set up for a while."""
+        """Print once that no process could be set up for `PATIENCE` seconds."""
         if self.capacity:
             self._warns_at = math.inf
         elif time.monotonic() > self._warns_at:
             self._warns_at = math.inf
             print_err(
-                f"no worker is up after {PATIENCE:g} s: the cluster has no room for one, or its "
-                "nodes are still coming; waiting"
+                f"no worker is up after {PATIENCE:g} s: the cluster has no free CPUs or GPUs for "
+                "one, or its nodes are still starting; waiting"
             )
 
     def _ended(self, number: int, reason: str) -> Answer:
@@ -242,19 +244,19 @@ class OnCluster:
         )
 
     def stop(self, number: int) -> None:
-        """Ask the evaluation to end after its next step."""
+        """Stop the evaluation after its next step."""
         self._stopped.add(number)
         self._pool.stop(number)
 
     def close(self) -> None:
-        """Give the processes back."""
+        """Release the worker processes."""
         self._pool.close()
 
 
 def _evaluations(
     make: Callable[[], Evaluator], space: SearchSpace, folder: Path | None
 ) -> Callable[[Any], Iterator[tuple[int, float, float]]]:
-    """In a worker's process: the function that runs its evaluations."""
+    """Return the function that runs evaluations; called in each worker process."""
     evaluator = make()
     evaluator.get_ready(space)
     if folder is not None:
@@ -264,7 +266,7 @@ def _evaluations(
         try:
             for point in evaluation(evaluator, space, folder, job):
                 yield point.step, point.accuracy, point.seconds
-        except GeneratorExit:  # the pool stops it
+        except GeneratorExit:  # the pool stops the evaluation
             unwanted(space, folder, job)
             raise
 
@@ -272,7 +274,7 @@ def _evaluations(
 
 
 class Event(NamedTuple):
-    """Something that happens at a simulated time; `turn` orders what happens at once."""
+    """A message at a simulated time; `turn` orders messages of the same time."""
 
     time: float
     turn: int
@@ -281,10 +283,13 @@ class Event(NamedTuple):
 
 
 class Simulated:
-    """A cluster on a clock of its own: evaluations are replayed from known curves.
+    """A simulated cluster, which replays known learning curves with a simulated clock.
 
-    curve_of  (genotype, seed) -> the whole learning curve, with seconds.
-    `now` is seconds since the start, `busy` the seconds of work that all have spent by then.
+    curve_of  function of (genotype, seed) that returns the full learning curve, with seconds.
+    capacity  number of concurrent evaluations.
+    steps     number of points of a full learning curve.
+
+    The attribute `now` is the simulated time in seconds since the start.
     """
 
     def __init__(
@@ -296,15 +301,15 @@ class Simulated:
         self._turns = itertools.count()
         self._reported: dict[int, list[Point]] = {}
         self._began: dict[int, float] = {}
-        self._stopped: dict[int, int] = {}  # turn of the answer of what was stopped
+        self._stopped: dict[int, int] = {}  # number -> turn of its `Answer`
 
     @property
     def busy(self) -> float:
-        """Seconds of work so far, that of unfinished evaluations among them."""
+        """Seconds of work of all evaluations so far, including unfinished ones."""
         return self._spent + sum(self.now - began for began in self._began.values())
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
-        """Begin now; all messages to come are known."""
+        """Start an evaluation and schedule all its messages."""
         curve: Curve = tuple(self._curve_of(genotype, seed))
         self._began[number], self._reported[number] = self.now, []
         for point in curve:
@@ -313,18 +318,18 @@ class Simulated:
         self._expect(self.now + end.seconds, number, end)
 
     def _expect(self, time: float, number: int, message: Point | Answer) -> int:
-        """Add an event; its turn."""
+        """Add an event and return its turn."""
         turn = next(self._turns)
         heapq.heappush(self._events, Event(time, turn, number, message))
         return turn
 
     def wait(self, seconds: float) -> list[Message]:
-        """The next thing that happens, whenever that is."""
+        """Advance the clock to the next message and return it."""
         while self._events:
             event = heapq.heappop(self._events)
             number = event.number
             if number not in self._began or event.turn < self._stopped.get(number, 0):
-                continue  # it was stopped meanwhile
+                continue  # the evaluation has been stopped
             self.now = event.time
             if isinstance(event.message, Point):
                 self._reported[event.number].append(event.message)
@@ -336,11 +341,11 @@ class Simulated:
         return []
 
     def stop(self, number: int) -> None:
-        """End now, at the last point that was reported."""
+        """Stop an evaluation at its last reported point."""
         if number not in self._began or number in self._stopped:
             return
         answer = Answer.of_curve(self._reported[number], stopped_of=self._steps)
         self._stopped[number] = self._expect(self.now, number, answer)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""

@@ -1,1 +1,1 @@
-"""Storage of the results of expensive evaluations: studies in databases, and a cache of files."""
+"""Storage of results of expensive evaluations: studies in databases, and a cache of files."""

@@ -1,9 +1,9 @@
-"""Cache of the results of expensive evaluations: one small JSON file each, in a shared folder.
+"""A cache of results of expensive evaluations: one small JSON file for each, in a shared folder.
 
-A result is found again by everything that it depends on (network, data, recipe, seed, fidelity):
-the caller puts that into a mapping, `key_of` makes the file's name of it. Files are written
-atomically, so any number of processes and machines may use one folder; a damaged file counts as
-a missing one, and is written again.
+The key of a result depends on everything that determines it (network, data, recipe, seed,
+fidelity): the caller puts these into a mapping, and `key_of` returns their hash. Files are written
+atomically, so any number of processes and machines can use one folder. A damaged file counts as
+missing and is written again.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from vbs.folder import write_json
 from vbs.json_text import parse_json
 from vbs.text import quoted
 
-VERSION = 1  # of the files; others count as missing
+VERSION = 1  # format of the files; files of another version count as missing
 
 
 def network_key(space: SearchSpace, genotype: np.ndarray) -> str:
-    """12 hex digits for the network of a genotype [decisions], equal wherever it comes from.
+    """Return 12 hex digits that identify the network of a genotype [decisions].
 
-    What is no Architecture is known by its space and choices instead.
+    Equal networks of different spaces have the same key. A network that is not an Architecture is
+    identified by its space and choices.
     """
     network = space.decode(genotype)
     if isinstance(network, Architecture):
@@ -42,41 +43,44 @@ def network_key(space: SearchSpace, genotype: np.ndarray) -> str:
 
 
 def plain(option: Any) -> Any:
-    """An option of a decision as databases and JSON keep it."""
+    """Return an option of a decision as a value for databases and JSON."""
     return option if isinstance(option, bool | int | float | str | None) else str(option)
 
 
 def key_of(content: Mapping[str, Any]) -> str:
-    """64 hex digits for a mapping of JSON values (others by their text), whatever its order."""
+    """Return 64 hex digits that identify a mapping, independent of its order.
+
+    Values that JSON does not support are replaced by their text.
+    """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def default_folder() -> Path:
-    """Where results are kept unless the user says otherwise."""
+    """Return the default folder of the cache."""
     caches = os.environ.get("XDG_CACHE_HOME", "")
-    # relative ones are to be ignored (XDG base directory specification)
+    # relative paths must be ignored (XDG base directory specification)
     base = Path(caches) if os.path.isabs(caches) else Path.home() / ".cache"
     return base / "vision-baseline-search" / "results"
 
 
 class Cache:
-    """Answers by key, in a folder that is made when the first is put in.
+    """Results by key in a folder, which is created when the first one is stored.
 
-    Keys are those of `key_of`; any other is a ValueError, since it becomes a path.
+    Keys must come from `key_of`, because they become paths; other keys raise ValueError.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = default_folder() if folder is None else Path(folder)
 
     def path(self, key: str) -> Path:
-        """The file of a key, in one of 256 folders."""
+        """Return the file of a key, in one of 256 folders."""
         if not re.fullmatch(r"[0-9a-f]{64}", key):
-            raise ValueError(f"cache: {quoted(key)} is no key; make one by key_of")
+            raise ValueError(f"cache: {quoted(key)} is not a key; use key_of")
         return self.folder / key[:2] / f"{key[2:]}.json"
 
     def get(self, key: str) -> Answer | None:
-        """The answer kept under a key; None where there is none that can be read."""
+        """Return the result of a key; None if there is none that can be read."""
         try:
             content = parse_json(self.path(key).read_bytes())
         except (OSError, ValueError):
@@ -86,8 +90,11 @@ class Cache:
         return _answer_of(content)
 
     def put(self, key: str, answer: Answer) -> bool:
-        """Keep an answer, and whether that was done: failures are not kept, nor is anything
-        where the folder cannot be written (a full disk costs time later, not this search)."""
+        """Store a result; return whether it was stored.
+
+        Failures are not stored. A folder that cannot be written, for example on a full disk, is
+        not an error: the cache only saves time.
+        """
         if answer.error or not math.isfinite(answer.accuracy):
             return False
         path = self.path(key)
@@ -112,14 +119,14 @@ def _content_of(answer: Answer) -> dict[str, Any]:
 
 
 def _answer_of(content: Any) -> Answer | None:
-    """What `_content_of` wrote; None where it is anything else."""
+    """Return the result that `_content_of` wrote; None for any other content."""
     try:
         if content["version"] != VERSION:
             return None
         numbers = [content["accuracy"], content["seconds"], content["fidelity"]]
         accuracy, seconds, fidelity = map(_number, numbers)
         std = math.nan if content["std"] is None else _number(content["std"])
-        images = int(_number(content.get("images", 0)))  # not in files of earlier versions
+        images = int(_number(content.get("images", 0)))  # missing in files of earlier versions
         curve = tuple(
             Point(int(_number(step)), _number(reached), _number(spent))
             for step, reached, spent in content["curve"]
@@ -131,5 +138,5 @@ def _answer_of(content: Any) -> Answer | None:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{quoted(value)} is no number")
+        raise ValueError(f"{quoted(value)} is not a number")
     return float(value)

@@ -1,7 +1,7 @@
-"""The database under a study: its URL, its pragmas, and transactions that end well or say why.
+"""The database of a study: its URL, its settings, and transactions with retries.
 
-Optuna makes the tables and answers for their version; what a search writes by the thousand goes
-straight into them, one transaction each, because Optuna commits every attribute on its own.
+Optuna creates the tables and checks their version. A search writes its many trials directly into
+the tables, in one transaction each, because Optuna commits every attribute separately.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import sqlalchemy
     from sqlalchemy.engine import URL
 
-PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between tries while a database is away
-PATIENCE = 60.0  # seconds after which there is no other try
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between attempts to reach a database
+PATIENCE = 60.0  # seconds after which there is no further attempt
 BUSY = 60.0  # seconds to wait for other drivers' writes to an sqlite file
 CONNECT = 5  # seconds to wait for a server
 FORMS = "use sqlite:///study.db or postgresql://user:password@host/database"
-# a server must not let a driver that froze within a transaction hold up the others for long
+# so that a driver that freezes within a transaction does not block the others for long
 SESSION = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'"
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -35,9 +35,10 @@ T = TypeVar("T")
 
 
 def checked_url(storage: str) -> URL:
-    """A database URL with its driver; ValueError, without any password, where it is none.
+    """Return a database URL with its driver.
 
-    What follows sqlite:/// is the file's path as it is, "%" included.
+    The text after sqlite:/// is the path of the file; "%" is not an escape there. Raises ValueError
+    for an invalid or unsupported URL; the message contains no password.
     """
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import SQLAlchemyError
@@ -46,14 +47,14 @@ def checked_url(storage: str) -> URL:
     if prefix in ("sqlite", "sqlite+pysqlite"):
         url = URL.create("sqlite", database=path)
         plain = path not in ("", ":memory:") and not path.startswith("file:")
-        # an older SQLAlchemy cannot say every path in a URL
+        # older versions of SQLAlchemy cannot represent every path in a URL
         if not plain or "?" in Path(path).name or make_url(_text(url)).database != path:
-            raise ValueError(f"storage: {_text(url)} names no plain file; {FORMS}")
+            raise ValueError(f"storage: {_text(url)} is not a plain file; {FORMS}")
         return url
     try:
         url = make_url(escaped_url(storage))
     except (SQLAlchemyError, ValueError):
-        raise ValueError(f"storage: that is no database URL; {FORMS}") from None
+        raise ValueError(f"storage: the value is not a database URL; {FORMS}") from None
     if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
         raise ValueError(f"storage: {url.drivername!r} is not supported; {FORMS}")
     return url.set(drivername="postgresql+psycopg")
@@ -66,7 +67,10 @@ def _text(url: URL) -> str:
 class Database:
     """An open database with Optuna's tables.
 
-    storage  its URL. ValueError in one line where it cannot be reached, read or written.
+    storage  its URL.
+
+    Raises ValueError if the database cannot be reached, read or written. The attribute `shown` is
+    the URL without password.
     """
 
     def __init__(self, storage: str) -> None:
@@ -87,11 +91,11 @@ class Database:
         self._identity = self._file_identity()
 
     def _opened(self, url: URL) -> sqlalchemy.Engine:
-        """The engine, once Optuna has made and checked its tables."""
+        """Return the engine after Optuna has created or checked its tables."""
         from sqlalchemy import event
         from sqlalchemy.exc import SQLAlchemyError
 
-        for pause in (*PAUSES[:4], None):  # drivers that start together make tables together
+        for pause in (*PAUSES[:4], None):  # drivers that start together create the tables at once
             try:
                 engine = _with_tables(url)
                 break
@@ -103,11 +107,11 @@ class Database:
             event.listen(engine, "connect", _configure_server)
         else:
             event.listen(engine, "connect", _leave_begin_to_us)
-        engine.dispose()  # connections made so far know nothing of these
+        engine.dispose()  # existing connections were made without these listeners
         return engine
 
     def read(self, action: Callable[[sqlalchemy.Connection], T]) -> T:
-        """What `action` finds in one transaction that only reads."""
+        """Run `action` in a read-only transaction and return its result."""
         return self._run(action, PAUSES, reading=True)
 
     def write(
@@ -117,11 +121,13 @@ class Database:
         durable: bool = False,
         patient: bool = True,
     ) -> T:
-        """What `action` returns after its transaction was committed, alone among the writers.
+        """Run `action` in a transaction that excludes other writers; return its committed result.
 
-        It is run again where the connection broke, even while it was being committed: it must
-        notice its own work. durable: a power cut must not undo it (a kill never does). patient:
-        try again for a while where the database is away.
+        durable  whether the change must survive a power failure; it always survives a kill.
+        patient  whether to retry for a while if the database is unavailable.
+
+        `action` runs again if the connection breaks, even during the commit, so it must detect
+        whether its change was already made. Raises StudyLost if the database cannot be used.
         """
         return self._run(action, PAUSES if patient else (), durable=durable)
 
@@ -158,7 +164,7 @@ class Database:
         return found.st_dev, found.st_ino
 
     def _check_file(self) -> None:
-        """sqlite continues to write into a file that was deleted, whose content is lost."""
+        """Raise StudyLost if the file was deleted or replaced; sqlite would write without error."""
         try:
             same = self._file_identity() == self._identity
         except FileNotFoundError:
@@ -168,7 +174,7 @@ class Database:
 
     @property
     def shared(self) -> bool:
-        """Whether drivers on several machines may use it."""
+        """Whether drivers on several machines can use the database."""
         return self._file is None
 
     def close(self) -> None:
@@ -177,7 +183,10 @@ class Database:
 
 
 def _prepare_file(path: Path, shown: str) -> None:
-    """Make an sqlite file that can be written, with readers beside the writer; or ValueError."""
+    """Create or check an sqlite file that allows readers during writes.
+
+    Raises ValueError if it cannot be used.
+    """
     if not path.parent.is_dir():
         raise ValueError(f"storage: {shown}: the folder {path.parent} does not exist")
     latest = time.monotonic() + BUSY
@@ -186,14 +195,14 @@ def _prepare_file(path: Path, shown: str) -> None:
             _write_ahead(path)
             return
         except sqlite3.Error as error:
-            # sqlite does not wait where two connections change the journal's mode at once
+            # sqlite does not wait if two connections change the journal mode at the same time
             if "database is locked" not in str(error) or time.monotonic() > latest:
                 raise ValueError(f"storage: {shown} cannot be used ({error})") from None
         time.sleep(random.uniform(0.01, 0.1))
 
 
 def _write_ahead(path: Path) -> None:
-    """Make the file if there is none, set its journal to write-ahead, and write to it once."""
+    """Create the file if necessary, enable write-ahead logging, and test a write."""
     connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -206,7 +215,7 @@ def _write_ahead(path: Path) -> None:
 
 
 def _with_tables(url: URL) -> sqlalchemy.Engine:
-    """Optuna's engine for the URL, its tables made and of the version that is installed."""
+    """Return Optuna's engine for the URL, with tables of the installed version."""
     import optuna
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -220,7 +229,7 @@ def _with_tables(url: URL) -> sqlalchemy.Engine:
             "pool_pre_ping": True,
             "isolation_level": "READ COMMITTED",
         }
-    # Optuna fills templates in URLs: braces of a password are none
+    # Optuna formats URLs as templates, so the braces of a password are escaped
     text = _text(url).replace("{", "{{").replace("}", "}}")
     try:
         return optuna.storages.RDBStorage(text, engine_kwargs=options).engine
@@ -236,14 +245,14 @@ def _configure_server(connection: Any, _record: Any) -> None:
 
 
 def _leave_begin_to_us(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # python's sqlite3 would begin by itself, and too late
+    connection.isolation_level = None  # sqlite3 would start transactions itself, too late
 
 
 def _begin(connection: sqlalchemy.Connection, *, reading: bool, durable: bool) -> None:
-    """Begin on sqlite: a writer takes the lock at once, since a reader cannot become one.
+    """Begin a transaction on sqlite; a writer takes the lock now, as a reader cannot become one.
 
-    By the driver itself: as statements of SQLAlchemy, or in an event, which slows all statements
-    down, this would take a fifth of the time of all transactions.
+    The statements are executed by the driver, because SQLAlchemy's statements or events would take
+    a fifth of the time of all transactions.
     """
     cursor = connection.connection.cursor()
     synchronous = "FULL" if durable else "NORMAL"
@@ -259,26 +268,26 @@ def _original(error: BaseException) -> BaseException:
 
 
 def _passing(error: BaseException) -> bool:
-    """Whether trying again may help: the server went away, or another driver was in the way."""
+    """Return whether a retry may help: a lost connection, or a conflict with another driver."""
     from sqlalchemy.exc import DBAPIError
 
     if not isinstance(error, DBAPIError) or isinstance(error.orig, sqlite3.Error):
         return "database is locked" in str(error)
     state = getattr(error.orig, "sqlstate", None)
-    # no state: no answer; 08 connection, 40 deadlock, 55P03 lock not had, 57 server stops or starts
+    # no state: no response; 08 connection, 40 deadlock, 55P03 lock timeout, 57 server stop or start
     return error.connection_invalidated or state is None or state[:2] in ("08", "40", "55", "57")
 
 
 def _made_by_another(error: BaseException) -> bool:
-    """Whether tables could not be made because another driver was making them."""
+    """Return whether creating tables failed because another driver was creating them."""
     text = str(error)
     return any(sign in text for sign in ("already exists", "UNIQUE", "unique", "locked"))
 
 
 def _reason(error: BaseException) -> str:
-    """Why a database does not answer, in brackets in one line, without its URL."""
+    """Return the reason of a database error as "cannot be used (...)", in one line without URL."""
     lines = [line.strip() for line in str(_original(error)).splitlines() if line.strip()]
-    # psycopg reports every address that it tried, each with a general remark below
+    # psycopg lists every address that it tried, each followed by a general remark
     reasons = [
         line for line in lines if not line.startswith(("Multiple connection", "Is the server"))
     ]

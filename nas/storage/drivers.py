@@ -1,4 +1,4 @@
-"""Drivers of a search: processes with a name and a heartbeat in the study."""
+"""Drivers of a search: processes with a name and heartbeats in the study."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from vbs import processes
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-BEAT = "beat of driver "  # system attributes of a study: when that driver was there
+BEAT = "beat of driver "  # prefix of system attributes of a study: time of the last heartbeat
 
 _numbers = itertools.count(1)
-_left: set[str] = set()  # drivers of this process that are done, recorded or not
+_left: set[str] = set()  # drivers of this process that have finished, recorded or not
 
 
 def new_driver() -> str:
-    """A name that no other driver has had: host:process:place:start.number.
+    """Return a unique name: host:process:place:start.number.
 
-    place   of the process numbers: this boot of this machine, this container.
-    start   when the process began, since the system gives numbers again.
-    number  counts the studies that the process opened.
+    process  process id.
+    place    scope of process ids: this boot of this machine, and this container.
+    start    start time of the process, because process ids are reused.
+    number   counter of the studies that the process has opened.
     """
     host, pid = socket.gethostname().replace(":", "-"), os.getpid()
     return f"{host}:{pid}:{processes.place()}:{processes.start(pid)}.{next(_numbers)}"
 
 
 def leave(driver: str) -> None:
-    """This driver does nothing more, though its process may continue."""
+    """Mark a driver of this process as finished, although the process may continue."""
     _left.add(driver)
 
 
 def is_here(driver: str) -> bool:
-    """Whether that driver's process is, or was, one of this machine (and container)."""
+    """Return whether a driver's process belongs to this machine and container."""
     here = processes.place()
     return bool(here) and driver.split(":")[2:3] == [here]
 
 
 def process_is_gone(driver: str) -> bool:
-    """Whether a driver of this machine has left, or its process has ended."""
+    """Return whether a driver of this machine has finished or its process has ended."""
     if driver in _left:
         return True
     _, process, _, start = driver.split(":")
@@ -56,12 +57,12 @@ def process_is_gone(driver: str) -> bool:
 
 
 def put_beat(connection: Connection, study: int, driver: str) -> None:
-    """A sign of life of a driver, by the database's clock."""
+    """Write a heartbeat of a driver, with the time of the database."""
     put_attributes(connection, tables().study_system, study, {BEAT + driver: _clock(connection)})
 
 
 class Pulse:
-    """Signs of life of a driver every so many seconds, in a thread, until it is `stopped`."""
+    """A thread that writes a heartbeat of a driver every `seconds` until it is `stopped`."""
 
     def __init__(self, database: Database, study: int, driver: str, *, seconds: float) -> None:
         self.stopped = threading.Event()
@@ -70,7 +71,7 @@ class Pulse:
         self._thread.start()
 
     def stop(self) -> None:
-        """Give none any more; waits for one that is being given."""
+        """Stop the heartbeats; waits for one that is being written."""
         self.stopped.set()
         self._thread.join(5.0)
 
@@ -86,9 +87,9 @@ def _keep_beating(
 def gone_drivers(
     connection: Connection, study: int, drivers: Set[str], *, grace: float
 ) -> set[str]:
-    """Those of the drivers that are not there any more.
+    """Return those of the drivers that are dead.
 
-    grace  seconds without a sign of life that are allowed to drivers on other machines.
+    grace  seconds without a heartbeat after which a driver on another machine counts as dead.
     """
     from sqlalchemy import select
 
@@ -111,7 +112,7 @@ def gone_drivers(
 
 
 def forget_drivers(connection: Connection, study: int, drivers: Set[str]) -> None:
-    """Drivers that have left a study, or are gone."""
+    """Remove the heartbeats of drivers that have left a study or are dead."""
     from sqlalchemy import delete
 
     table = tables().study_system
@@ -120,7 +121,7 @@ def forget_drivers(connection: Connection, study: int, drivers: Set[str]) -> Non
 
 
 def _clock(connection: Connection) -> float:
-    """Seconds by one clock for all drivers: the server's, or that of the file's machine."""
+    """Return the time in seconds, from the server or, for a file, from this machine."""
     if connection.dialect.name == "postgresql":
         found = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())")
         return float(found.scalar_one())

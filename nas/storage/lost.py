@@ -1,5 +1,7 @@
-"""Evaluations without a row of the history: interrupted, left behind by a driver that is gone, or
-failed and to run again. All functions and methods are parts of an open transaction."""
+"""Lost evaluations, which run again: interrupted ones, those of dead drivers, and retried failures.
+
+They have no row in the history. All functions and methods run in an open transaction.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def end_lost(connection: Connection, trials: Iterable[Trial], driver: str, reason: str) -> None:
-    """End running trials as failed for that reason; the driver has them evaluated again.
+    """End running trials as failed with a reason; `driver` takes over their evaluations.
 
-    "{driver}" in the reason stands for the driver that began the trial.
+    "{driver}" in the reason is replaced by the driver that started the trial.
     """
     for trial in trials:
         about = {"error": reason.format(driver=trial.driver)}
@@ -28,17 +30,18 @@ def end_lost(connection: Connection, trials: Iterable[Trial], driver: str, reaso
 
 
 def hand_over(connection: Connection, trials: Iterable[Trial], driver: str) -> None:
-    """Trials that have ended are lost; the driver has them evaluated again."""
+    """Mark ended trials as lost; `driver` takes over their evaluations."""
     for trial in trials:
         put_attributes(connection, tables().attributes, trial.id, {LOST: driver})
 
 
 @dataclass
 class LostTrials:
-    """The lost trials of a study, as one driver sees them.
+    """The lost trials of a study from the view of one driver.
 
-    trials  all that this driver knows of the study.
-    driver  its name. grace: see `nas.storage.study.open_study`.
+    trials  the driver's copy of the trials.
+    driver  name of the driver.
+    grace   see `nas.storage.study.open_study`.
     handed  ids of the trials that it has taken over and returned to its caller.
     """
 
@@ -48,16 +51,19 @@ class LostTrials:
     handed: set[int] = field(default_factory=set)
 
     def gone(self, connection: Connection) -> set[str]:
-        """Drivers that are gone and have left something undone."""
+        """Return the dead drivers that have unfinished trials."""
         self.trials.read(connection)
         busy = {trial.driver for trial in self.trials.running.values()}
         drivers = busy | {taker for _, taker in self.trials.lost.values()}
-        others = drivers - {self.driver, ""}  # "": a trial that was made by other means
+        others = drivers - {self.driver, ""}  # "": a trial of another program
         return gone_drivers(connection, self.trials.study, others, grace=self.grace)
 
     def waiting(self) -> list[Trial]:
-        """What this driver has taken over and not returned yet: what had failed, or where the
-        connection broke while that was committed."""
+        """Return the trials that this driver has taken over but not returned yet.
+
+        These are failures to be retried, and trials whose take-over was committed when the
+        connection broke.
+        """
         return [
             trial
             for trial, taker in self.trials.lost.values()
@@ -65,7 +71,7 @@ class LostTrials:
         ]
 
     def take_over(self, connection: Connection) -> list[Trial]:
-        """Take over what drivers that are gone have left undone; the study is locked."""
+        """Take over the unfinished trials of dead drivers; the study must be locked."""
         gone = self.gone(connection)
         running = [t for t in self.trials.running.values() if t.driver in gone]
         end_lost(connection, running, self.driver, "its driver {driver} is gone")
@@ -76,8 +82,10 @@ class LostTrials:
         return [*running, *waiting]
 
     def retry_failed(self, connection: Connection, which: Callable[[str], bool]) -> int:
-        """Take over the trials that failed for a reason that `which` accepts; how many. The study
-        is locked."""
+        """Take over the trials that failed for a reason that `which` accepts; return their number.
+
+        The study must be locked.
+        """
         self.trials.read(connection)
         failed = [
             self.trials.taken[row.genotype.tobytes(), row.seed]

@@ -1,7 +1,7 @@
-"""What a search writes into Optuna's tables: functions of an open transaction.
+"""Functions that read and write Optuna's tables in an open transaction.
 
-The same rows as Optuna's own storage would write (5.0, optuna/storages/_rdb), several in one
-transaction. The tables' version is checked by Optuna when a database is opened.
+They write the same rows as Optuna's storage (5.0, optuna/storages/_rdb), but several in one
+transaction. Optuna checks the version of the tables when a database is opened.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from nas.evaluators.base import Point
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-ENDED = "trials ended"  # system attribute of a study: the order of the next trial that ends
+ENDED = "trials ended"  # system attribute of a study: order of the next trial that ends
 
 
 class Tables(NamedTuple):
-    """Optuna's tables by short names, and the states of trials."""
+    """Optuna's tables under short names, and the states of trials."""
 
     studies: Any
     directions: Any
@@ -41,7 +41,7 @@ class Tables(NamedTuple):
 
 @functools.cache
 def tables() -> Tables:
-    """Optuna's tables; imported on first use."""
+    """Return Optuna's tables, which are imported on first use."""
     from optuna.storages._rdb import models
     from optuna.trial import TrialState
 
@@ -62,7 +62,7 @@ def tables() -> Tables:
 
 @functools.cache
 def _statement(name: str) -> Any:
-    """A statement that every trial executes: putting it together takes as long as executing it."""
+    """Return a cached statement that every trial executes; building it is as slow as executing."""
     from sqlalchemy import bindparam, select, update
 
     studies, trials, system = tables().studies, tables().trials, tables().study_system
@@ -82,14 +82,14 @@ def _statement(name: str) -> Any:
 
 @functools.cache
 def _insert(table: Any) -> Any:
-    """The statement that inserts rows into a table."""
+    """Return the statement that inserts rows into a table."""
     from sqlalchemy import insert
 
     return insert(table)
 
 
 def find_study(connection: Connection, name: str) -> int | None:
-    """The id of a study, None where there is none."""
+    """Return the id of a study; None if it does not exist."""
     from sqlalchemy import select
 
     table = tables().studies
@@ -99,13 +99,13 @@ def find_study(connection: Connection, name: str) -> int | None:
 def find_or_make_study(
     connection: Connection, name: str, attributes: Mapping[str, Any]
 ) -> tuple[int, bool]:
-    """The id of a study, and whether it was made just now, with these user attributes."""
+    """Return the id of a study, and whether it was created now, with these user attributes."""
     from optuna.study import StudyDirection
     from sqlalchemy import insert
 
     known = tables()
     study = find_study(connection, name)
-    if study is None and connection.dialect.name == "postgresql":  # on sqlite we are alone
+    if study is None and connection.dialect.name == "postgresql":  # sqlite has one writer
         connection.exec_driver_sql("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE")
         study = find_study(connection, name)
     if study is not None:
@@ -121,7 +121,7 @@ def find_or_make_study(
 
 
 def study_attributes(connection: Connection, study: int) -> dict[str, Any]:
-    """The user attributes of a study."""
+    """Return the user attributes of a study."""
     from sqlalchemy import select
 
     table = tables().study_attributes
@@ -130,15 +130,15 @@ def study_attributes(connection: Connection, study: int) -> dict[str, Any]:
 
 
 def lock_study(connection: Connection, study: int) -> bool:
-    """Lock a study for beginning and ending trials, as Optuna does; whether it is there.
+    """Lock a study for starting and ending trials, as Optuna does; return whether it exists.
 
-    On sqlite, the transaction has done that already.
+    On sqlite, the transaction already holds a lock.
     """
     return connection.scalar(_statement("lock"), {"study": study}) is not None
 
 
 def count_ended(connection: Connection, study: int) -> int:
-    """Trials of a study that have ended, by looking at all of them."""
+    """Count the ended trials of a study."""
     from sqlalchemy import func, select
 
     table, state = tables().trials, tables().state
@@ -148,16 +148,16 @@ def count_ended(connection: Connection, study: int) -> int:
 
 
 def next_number(connection: Connection, study: int) -> int:
-    """The number of the next trial of a study, which must be locked."""
+    """Return the number of the next trial of a study, which must be locked."""
     last = connection.scalar(_statement("last number"), {"study": study})
     return 0 if last is None else last + 1
 
 
 def ended_among(connection: Connection, trials: Collection[int]) -> list[int]:
-    """Those of the trials (ids) that have ended, in order of their ids.
+    """Return the ids of the trials that have ended, ascending.
 
-    The ids are one parameter: a list of a thousand takes longer to put into a statement than to
-    look up.
+    The ids are passed as one parameter, because a statement with a thousand parameters takes longer
+    to build than to execute.
     """
     from sqlalchemy import text
 
@@ -176,10 +176,12 @@ def ended_among(connection: Connection, trials: Collection[int]) -> list[int]:
 
 
 def next_order(connection: Connection, study: int) -> int:
-    """A number for the trial that ends now, larger than those of all trials of the study that have
-    ended; the study must be locked."""
+    """Return the place in the order of completion of a trial that ends now.
+
+    The study must be locked.
+    """
     value = connection.scalar(_statement("ended"), {"study": study, "key": ENDED})
-    # studies of earlier versions do not have it
+    # studies of earlier versions do not have the attribute
     order = count_ended(connection, study) if value is None else int(json.loads(value))
     put_attributes(connection, tables().study_system, study, {ENDED: order + 1})
     return order
@@ -192,10 +194,11 @@ def insert_trial(
     attributes: Mapping[str, Any],
     system: Mapping[str, Any],
 ) -> tuple[int, int]:
-    """(id, number) of a new running trial; the study must be locked.
+    """Insert a running trial and return (id, number); the study must be locked.
 
-    params              decision -> (index of its option, distribution as JSON).
-    attributes, system  user and system attributes, JSON values.
+    params      decision -> (index of its option, distribution as JSON).
+    attributes  user attributes, JSON values.
+    system      system attributes, JSON values.
     """
     known = tables()
     number = next_number(connection, study)
@@ -220,13 +223,13 @@ def insert_trial(
 
 
 def state_of(connection: Connection, trial: int) -> str | None:
-    """The name of a trial's state in Optuna, by the trial's id; None where it is not there."""
+    """Return the name of a trial's state in Optuna; None if the trial does not exist."""
     state = connection.scalar(_statement("state"), {"trial": trial})
     return None if state is None else state.name
 
 
 def system_attributes(connection: Connection, trial: int) -> dict[str, Any]:
-    """What a trial carries that dashboards do not show."""
+    """Return the system attributes of a trial, which dashboards do not show."""
     from sqlalchemy import select
 
     table = tables().system
@@ -235,7 +238,7 @@ def system_attributes(connection: Connection, trial: int) -> dict[str, Any]:
 
 
 def put_points(connection: Connection, trial: int, points: Iterable[Point]) -> None:
-    """Intermediate values of a trial, over earlier ones of the same step."""
+    """Write intermediate values of a trial; they replace earlier ones of the same step."""
     from optuna.storages._rdb.models import TrialIntermediateValueModel
 
     stored = TrialIntermediateValueModel.intermediate_value_to_stored_repr
@@ -253,7 +256,7 @@ def put_points(connection: Connection, trial: int, points: Iterable[Point]) -> N
 
 
 def end_trial(connection: Connection, trial: int, state: str, value: float | None) -> None:
-    """Set the state of a trial, by its name in Optuna, and its value if it has one."""
+    """Set the state of a trial to the named state of Optuna, and its value if there is one."""
     from optuna.storages._rdb.models import TrialValueModel
 
     known = tables()
@@ -268,7 +271,7 @@ def end_trial(connection: Connection, trial: int, state: str, value: float | Non
 def put_attributes(
     connection: Connection, table: Any, owner: int, attributes: Mapping[str, Any]
 ) -> None:
-    """Attributes of a study or trial, over earlier ones of the same name."""
+    """Write attributes of a study or trial; they replace earlier ones of the same name."""
     column = "study_id" if "study_id" in table.c else "trial_id"
     rows = [
         {column: owner, "key": key, "value_json": _json(value)} for key, value in attributes.items()
@@ -277,9 +280,9 @@ def put_attributes(
 
 
 def insert_row(connection: Connection, table: Any, **values: Any) -> int:
-    """The id of a new row."""
+    """Insert a row and return its id."""
     key = connection.execute(_insert(table), values).inserted_primary_key
-    assert key is not None  # of one row there is one
+    assert key is not None  # inserting one row returns its key
     return key[0]
 
 
@@ -292,7 +295,7 @@ def _upsert(
 
 @functools.cache
 def _upsert_of(dialect: str, table: Any, unique: tuple[str, str], columns: tuple[str, ...]) -> Any:
-    """The statement, which takes longer to put together than to execute."""
+    """Return the cached statement, which takes longer to build than to execute."""
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
     else:
@@ -303,7 +306,7 @@ def _upsert_of(dialect: str, table: Any, unique: tuple[str, str], columns: tuple
 
 
 def _json(value: Any) -> str:
-    """As JSON; numpy's numbers as numbers, and a number that JSON does not have as its text."""
+    """Return a value as JSON; numpy scalars as numbers, NaN and infinity as text."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -312,5 +315,5 @@ def _json(value: Any) -> str:
 
 
 def _now() -> datetime:
-    """As Optuna stores times: UTC, without saying so."""
+    """Return the time as Optuna stores it: UTC without a time zone."""
     return datetime.now(timezone.utc).replace(tzinfo=None)

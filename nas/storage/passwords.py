@@ -1,8 +1,8 @@
-"""Passwords in database URLs, as people write them.
+"""Escaping and removal of passwords in database URLs.
 
-In a URL the characters @ : / ? # of a password must be written as %40 and so on. One that is not
-splits the URL in the wrong place: the tail of the password becomes a part of the host, which is
-shown in messages and written to files.
+In a URL, the characters @ : / ? # of a password must be escaped as %40 and so on. Without escaping,
+the URL is split in the wrong place, and the end of the password becomes a part of the host, which
+is shown in messages and written to files.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import re
 from urllib.parse import quote
 
 QUERY = re.compile(r"[\w.-]+=[^&]*(&[\w.-]+=[^&]*)*")
-ESCAPED = "!$%&'()*+,;=-._~"  # left as they are; % begins what is escaped already
+ESCAPED = "!$%&'()*+,;=-._~"  # characters that are not escaped; % starts an existing escape
 
 
 def escaped_url(storage: str) -> str:
-    """The URL with user and password escaped: they end at the last @ before a query.
+    """Return the URL with user and password escaped; they end at the last @ before a query.
 
-    URLs without @, and those of sqlite, which are paths, stay as they are.
+    URLs without @ and those of sqlite, which contain paths, are returned unchanged.
     """
     scheme, separator, rest = storage.partition("://")
     if not separator or scheme.startswith("sqlite") or "@" not in rest:
         return storage
     before, mark, query = rest.rpartition("?")
     if not QUERY.fullmatch(query) or "@" not in before:
-        before, mark, query = rest, "", ""  # without query; a question mark is the password's
+        before, mark, query = rest, "", ""  # no query; a question mark belongs to the password
     login, _, place = before.rpartition("@")
     user, colon, password = login.partition(":")
     return (
@@ -33,11 +33,11 @@ def escaped_url(storage: str) -> str:
 
 
 def without_password(storage: str) -> str:
-    """The URL as it may be written to a file that others can read."""
+    """Return the URL without passwords, for files that others can read."""
     from sqlalchemy.engine import make_url
 
     url = make_url(escaped_url(storage))
     query = {name: value for name, value in url.query.items() if "password" not in name.lower()}
-    # not by `set`, which takes None for "as it is"
+    # `set` would keep the password, because it ignores None
     bare = url.set(query=query)._replace(password=None)
     return bare.render_as_string(hide_password=False)

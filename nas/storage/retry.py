@@ -1,4 +1,4 @@
-"""Evaluations of earlier versions that failed for a reason of the infrastructure run again."""
+"""Retries of infrastructure failures in studies of earlier versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from vbs.failures import recorded_infrastructure
 
 
 def retry_infrastructure(study: Study) -> None:
-    """Let evaluations be done again that earlier versions recorded as failures of their networks,
-    though a full disk, for example, had ended them. To be called before the first `sync`."""
+    """Run evaluations again that failed because of the infrastructure, such as a full disk.
+
+    Earlier versions recorded them as failures of their networks. Must be called before the first
+    `Study.sync`.
+    """
     if count := study.retry_failed(recorded_infrastructure):
-        print_err(f"{count} evaluations are done again: the infrastructure had failed, not they")
+        print_err(f"{count} evaluations that failed because of the infrastructure run again")

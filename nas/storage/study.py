@@ -1,10 +1,11 @@
-"""Record of a search with expensive evaluations: an Optuna study, written at every change.
+"""The record of a search with expensive evaluations: an Optuna study, updated at every change.
 
-Several drivers, on several machines, may work on one study. A network is claimed under a lock on
-the study before it is evaluated, so that no two drivers evaluate it; what was claimed by a driver
-that has died is taken over by exactly one other. optuna-dashboard shows all of it.
+Several drivers (processes that run a search) on several machines can share a study. A driver claims
+a network under a lock on the study before it evaluates it, so that no other driver does. The
+evaluations of a driver that has died are taken over by exactly one other driver. optuna-dashboard
+shows the study.
 
-Every change is one short transaction: a kill at any moment leaves it done or not begun.
+Every change is one short transaction, so a process that is killed leaves no partial change.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Study", "StudyLost", "open_study"]
 
-BEAT = 10.0  # seconds between signs of life
-AGAIN = 0.5  # seconds within which a driver that hears of no other relies on what it has read
-GRACE = 120.0  # seconds without one after which a driver elsewhere counts as gone
+BEAT = 10.0  # seconds between heartbeats
+AGAIN = 0.5  # seconds between two reads of the study while no other driver ends a trial
+GRACE = 120.0  # seconds without a heartbeat after which a driver on another machine counts as dead
 
 
 class Claim(NamedTuple):
-    """What is evaluated once: genotype int8 [decisions], and the seed of its training."""
+    """A unit of work: a genotype, int8 [decisions], and the seed of its evaluation."""
 
     genotype: np.ndarray
     seed: int
@@ -69,14 +70,16 @@ def open_study(
     resume: bool,
     grace: float = GRACE,
 ) -> Study:
-    """A study to record a search in, made if it is not there; close it in the end.
+    """Open the study of a search, or create it; the caller closes it.
 
     storage  "sqlite:///study.db" (all drivers on one machine) or "postgresql://user@host/name".
-    resume   whether the study may be there already: this driver then joins it.
-    grace    seconds without a sign of life after which a driver elsewhere counts as gone.
+    name     name of the study.
+    search   space, objective and settings of the search.
+    resume   whether the study may exist; this driver then joins it.
+    grace    seconds without a heartbeat after which a driver on another machine counts as dead.
 
-    Raises ValueError in one line where the database cannot be used, where the study is there and
-    not to be resumed, and where it was made with other settings, naming the setting.
+    Raises ValueError if the database cannot be used, if the study exists and `resume` is False, or
+    if it was created with other settings.
     """
     wanted = search.attributes()
     database = Database(storage)
@@ -84,8 +87,8 @@ def open_study(
         study, made = database.write(lambda c: find_or_make_study(c, name, wanted), durable=True)
         if not made and not resume:
             raise ValueError(
-                f"storage: {database.shown} already holds the study {name!r}; resume it "
-                "by --resume, or choose another place"
+                f"storage: {database.shown} already holds the study {name!r}; use --resume to "
+                "resume it, or choose another database"
             )
         check_settings(name, database.read(lambda c: study_attributes(c, study)), wanted)
         return Study(database, study, search, grace=grace)
@@ -95,12 +98,10 @@ def open_study(
 
 
 class Study:
-    """One driver's hold on a study, for one thread; `open_study` makes it.
+    """One driver's connection to a study, from `open_study`; for use by one thread.
 
-    driver  this driver's name in the study.
-
-    Every method raises StudyLost, in one line, where the database stays away or is full; what
-    was recorded before is safe there.
+    The attribute `driver` is this driver's name in the study. Every method raises StudyLost if the
+    database is unavailable for a minute or full; earlier records are not affected.
     """
 
     def __init__(
@@ -116,14 +117,14 @@ class Study:
         self._trials, self._writer = Trials(study, search.space), TrialWriter(study, search)
         self._lost = LostTrials(self._trials, self.driver, grace)
         self._own: dict[int, Trial] = {}  # running trials of this driver, by number
-        self._curves: dict[int, dict[int, Point]] = {}  # what they reported, by step
+        self._curves: dict[int, dict[int, Point]] = {}  # their reported points, by step
         self._last_beat = -math.inf
         self.beat()
         self._pulse: Pulse | None = None
-        if database.shared:  # drivers elsewhere cannot see whether this process is alive
+        if database.shared:  # drivers on other machines cannot see whether this process is alive
             self._pulse = Pulse(database, study, self.driver, seconds=BEAT)
             weakref.finalize(self, self._pulse.stopped.set)
-        self._current = False  # whether all that has ended is known, as far as one can say
+        self._current = False  # whether all ended trials are assumed to be known
         self._read()
 
     def __enter__(self) -> Study:
@@ -133,42 +134,44 @@ class Study:
         self.close()
 
     def close(self) -> None:
-        """Leave: trials of this driver that still run end as failed with the reason "interrupted".
+        """Leave the study; running trials of this driver fail with the reason "interrupted".
 
-        They are no part of the history: the next driver, or another one at once, evaluates them.
+        These trials are not part of the history. The next driver, or a running one, evaluates their
+        networks again.
         """
         leave(self.driver)
         if self._pulse is not None:
             self._pulse.stop()
-        with contextlib.suppress(StudyLost):  # then others elsewhere will miss it after the grace
+        # if this fails, drivers on other machines take over after the grace period
+        with contextlib.suppress(StudyLost):
             self._database.write(self._leave, patient=False)
         self._database.close()
 
     def _leave(self, connection: Connection) -> None:
         self._lock(connection)
-        # others may have been taken over by another driver
+        # another driver may have taken over some of the trials
         running = [t for t in self._own.values() if state_of(connection, t.id) == "RUNNING"]
         end_lost(connection, running, self.driver, "interrupted")
         forget_drivers(connection, self._study, {self.driver})
 
     @property
     def place(self) -> str:
-        """URL of the study, without password."""
+        """URL of the database, without password."""
         return self._database.shown
 
     @property
     def started(self) -> int:
-        """Networks that any driver has claimed so far, lost ones included."""
+        """Number of networks that any driver has claimed so far, including lost ones."""
         return self._trials.networks
 
     @property
     def known(self) -> int:
-        """Evaluations that any driver has claimed, lost ones included."""
+        """Number of evaluations that any driver has claimed, including lost ones."""
         return len(self._trials.first)
 
     @property
     def is_exploring(self) -> bool:
-        """Whether any driver evaluates a network for the first time now, or lost ones wait."""
+        """Whether any first evaluation of a network is running or lost."""
         running = [trial.evaluation for trial in self._trials.running.values()]
         return any(seed == 0 for _, seed in [*running, *self._trials.lost])
 
@@ -180,11 +183,14 @@ class Study:
         seed: int = 0,
         most: int | None = None,
     ) -> int | None:
-        """The number of a new running trial of a genotype [decisions], if no driver has claimed it.
+        """Claim the evaluation of a genotype [decisions] as a new running trial.
 
-        None where a driver has claimed the network with this seed before and it is not lost; and
-        where `most` networks have been claimed already and it is not one of them. cost is for
-        those who read the study.
+        cost  costs by name, stored as attributes of the trial for readers of the study.
+        seed  seed of the evaluation.
+        most  largest number of networks that drivers may claim; None for no limit.
+
+        Returns the number of the trial. Returns None if a driver has claimed this genotype and seed
+        before and it is not lost, or if it would be a new network above `most`.
         """
         self.beat()
         canonical = self._search.space.canonical(np.asarray(genotype, np.int8)[None])[0]
@@ -213,7 +219,7 @@ class Study:
         self._trials.read_claims(connection)
         known = self._trials.taken.get(evaluation)
         if known is not None:
-            # our own where the connection broke while that was being committed
+            # this driver's own claim if the connection broke during the commit
             ours = known.driver == self.driver and known.id in self._trials.running
             return known if ours and known.number not in self._own else None
         new = evaluation[1] == 0 and evaluation not in self._trials.lost
@@ -228,7 +234,7 @@ class Study:
             raise StudyLost(f"storage: the study was deleted from {self._database.shown}")
 
     def report(self, number: int, point: Point) -> None:
-        """A point of a running trial's curve; it replaces an earlier one of the same step."""
+        """Record a point of a running trial's curve; it replaces one of the same step."""
         curve = self._curves[number]
         curve[point.step] = point
         points = [curve[step] for step in sorted(curve)]
@@ -236,16 +242,16 @@ class Study:
         self._database.write(lambda c: self._writer.report(c, trial, [point], points))
 
     def finish(self, number: int, answer: Answer) -> bool:
-        """End a running trial of this driver with its answer; `sync` brings it into the history.
+        """End a running trial of this driver with its result; `sync` adds it to the history.
 
-        COMPLETE with the reward as its value, PRUNED where it was stopped early, FAIL where it
-        failed, with the reason as attribute "error". Returns whether it was recorded: a trial
-        that another driver has taken over meanwhile is evaluated there.
+        The state becomes COMPLETE, PRUNED if the evaluation was stopped early, or FAIL with the
+        reason in the attribute "error". The value is the reward. Returns whether the result was
+        recorded; it is not if another driver has taken over the trial.
         """
         trial = self._own[number]
         if not answer.error and not math.isfinite(answer.accuracy):
             answer = dataclasses.replace(answer, error=f"accuracy is {answer.accuracy}")
-        # the one thing that cost much: it is to survive a power cut, too
+        # durable, because the result is expensive and must survive a power failure
         order = self._database.write(lambda c: self._finish(c, trial, answer), durable=True)
         reported = self._curves.pop(number)
         del self._own[number]
@@ -257,24 +263,24 @@ class Study:
         return True
 
     def _finish(self, connection: Connection, trial: Trial, answer: Answer) -> int | None:
-        """The trial's place in the order of completion; None where it is not recorded."""
+        """Return the trial's place in the order of completion; None if it was not recorded."""
         self._lock(connection)
         found = state_of(connection, trial.id)
         if found is None:
-            raise StudyLost(f"storage: trial {trial.number} is gone from {self._database.shown}")
+            raise StudyLost(
+                f"storage: trial {trial.number} was deleted from {self._database.shown}"
+            )
         if found != "RUNNING":
-            # ended by us, where the connection broke while that was being committed
+            # ended by this driver if the connection broke during the commit
             return system_attributes(connection, trial.id).get(ORDER)
         return self._writer.end(connection, trial, answer, self._curves[trial.number].values())
 
     def sync(self, history: History) -> None:
-        """Append the evaluations of all drivers that have ended since, in order of completion.
+        """Append newly ended evaluations of all drivers to the history, in order of completion.
 
-        Also sets the pending evaluations of the history. All rows of the history must have
-        come from here.
-
-        Where nothing has ended but trials of this driver, it reads the database every `AGAIN`
-        seconds only; `claim` sees what others have claimed meanwhile.
+        The pending evaluations of the history are updated too. All rows of the history must come
+        from this study. While only trials of this driver end, the database is read every `AGAIN`
+        seconds; `claim` always reads the claims of other drivers.
         """
         if not self._current or time.monotonic() - self._read_at > AGAIN:
             self._read()
@@ -291,15 +297,15 @@ class Study:
         history.pending = pending.reshape(len(running), len(self._search.space.choices))
 
     def _read(self) -> None:
-        """Take in everything that is new in the database."""
+        """Read all new trials and results from the database."""
         self._read_at = time.monotonic()
         self._database.read(self._trials.read)
 
     def beat(self) -> None:
-        """A sign of life of this driver, every few seconds; called oftener, it does nothing.
+        """Write a heartbeat of this driver if the last one is older than `BEAT` seconds.
 
-        Where drivers elsewhere can use the database, it is also given between the calls: an
-        evaluation in this process may take long.
+        For a database that other machines can use, a thread also writes heartbeats between the
+        calls, because an evaluation in this process may take long.
         """
         now = time.monotonic()
         if now - self._last_beat >= BEAT:
@@ -307,11 +313,11 @@ class Study:
             self._last_beat = now
 
     def abandoned(self) -> list[Claim]:
-        """What drivers that are gone had claimed, for this driver alone to claim again.
+        """Take over the claims of dead drivers, and return them to be claimed again.
 
-        A driver on this machine is gone when its process is or when it closed the study; one
-        elsewhere when it gave no sign of life for the grace. Its trials end as failed, with the
-        attribute "lost", and are no part of the history.
+        A driver on this machine is dead if its process has ended or it has closed the study; a
+        driver on another machine if it had no heartbeat for the grace period. Its trials end as
+        failed with the attribute "lost" and are not part of the history.
         """
         if not self._database.read(self._lost.gone) and not self._lost.waiting():
             return []
@@ -328,9 +334,12 @@ class Study:
         return self._lost.take_over(connection)
 
     def retry_failed(self, which: Callable[[str], bool] = bool) -> int:
-        """Let evaluations that failed be done again, as if they were `abandoned`; how many: those
-        whose reason `which` accepts. To be called before the first `sync`: they are no part of
-        the history then.
+        """Mark failed evaluations as abandoned, so that they run again; return their number.
+
+        which  function of the reason that selects the evaluations.
+
+        Must be called before the first `sync`, because these evaluations are then not part of the
+        history.
         """
         count = self._database.write(lambda c: self._retry_failed(c, which))
         if not count:

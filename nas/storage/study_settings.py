@@ -1,4 +1,4 @@
-"""Identity of a study: settings that all its drivers share, as attributes of the study."""
+"""The identity of a study: settings that all its drivers share, stored as its attributes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from nas.storage.optuna_tables import find_study, study_attributes
 from search_spaces.space import SearchSpace
 from vbs.text import quoted
 
-# beside the caller's settings, whose names have no spaces
+# attributes in addition to the caller's settings, whose names have no spaces
 SPACE, OBJECTIVE = "search space", "search objective"
 
 
 @dataclass(frozen=True)
 class SearchIdentity:
-    """What all drivers of a study have in common.
+    """Space, objective and settings that all drivers of a study share.
 
-    settings  JSON values under names without spaces.
+    settings  JSON values, with names without spaces.
     """
 
     space: SearchSpace
@@ -31,7 +31,7 @@ class SearchIdentity:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def attributes(self) -> dict[str, Any]:
-        """The user attributes of the study, as they are read back from the database."""
+        """Return the user attributes of the study, as they are read back from the database."""
         space = self.space
         choices = {key: [plain(option) for option in all] for key, all in space.choices.items()}
         wanted = {
@@ -44,15 +44,15 @@ class SearchIdentity:
 
 
 def described(objective: Objective) -> dict[str, Any]:
-    """The objective as plain data; without what studies had not that were made before it."""
+    """Return the objective as plain data; without `also` if unused, as in earlier versions."""
     fields = dataclasses.asdict(objective)
     return fields if objective.also else {k: v for k, v in fields.items() if k != "also"}
 
 
 def read_settings(storage: str, name: str) -> dict[str, Any]:
-    """The settings of a study, for a driver that joins it and knows no more than its name.
+    """Return the settings of a study, for a driver that joins it by its name.
 
-    ValueError where there is no such study.
+    Raises ValueError if there is no study of that name, or the database cannot be used.
     """
     database = Database(storage)
     try:
@@ -68,14 +68,14 @@ def read_settings(storage: str, name: str) -> dict[str, Any]:
 
 
 def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """ValueError where a study was made with other settings than are wanted, saying which."""
+    """Raise ValueError if a study was created with other settings, with the setting's name."""
     if SPACE not in found:
-        raise ValueError(f"storage: the study {quoted(name)} there is no search of this program")
+        raise ValueError(f"storage: study {quoted(name)} was not created by nas.search")
     for key in dict.fromkeys([*wanted, *found]):
         there, here = found.get(key), wanted.get(key)
         if there == here:
             continue
-        if isinstance(there, dict) and isinstance(here, dict):  # say only what differs in it
+        if isinstance(there, dict) and isinstance(here, dict):  # report only the entry that differs
             part = next(part for part in {**there, **here} if there.get(part) != here.get(part))
             key, there, here = f"{key} ({part})", there.get(part), here.get(part)
         there, here = (json.dumps(value)[:200] for value in (there, here))

@@ -1,4 +1,4 @@
-"""Writes the trials of a study into the tables of Optuna."""
+"""A writer of the trials of a study into Optuna's tables."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialWriter:
-    """Writes the trials of one study; each method is a part of an open transaction.
+    """A writer of the trials of one study; all methods run in an open transaction.
 
-    study   its id in the database.
-    search  with the space of the trials, and the objective whose reward is their value.
+    study   id of the study in the database.
+    search  space of the trials, and the objective whose reward is their value.
     """
 
     study: int
@@ -48,19 +48,19 @@ class TrialWriter:
     def insert(
         self, connection: Connection, evaluation: Evaluation, about: Mapping[str, Any], driver: str
     ) -> Trial:
-        """A new running trial, with user attributes."""
+        """Insert a new running trial with the user attributes `about`."""
         indices = np.frombuffer(evaluation[0], np.int8).tolist()
         params = {
             name: (index, options)
             for (name, options), index in zip(self.distributions.items(), indices, strict=True)
         }
-        inner = {GENOTYPE: evaluation[0].hex()}  # read in one row instead of one for each decision
+        inner = {GENOTYPE: evaluation[0].hex()}  # one row to read instead of one for each decision
         made = insert_trial(connection, self.study, params, about, inner)
         return Trial(*made, evaluation, driver)
 
     @cached_property
     def distributions(self) -> dict[str, str]:
-        """The options of every decision as Optuna keeps them."""
+        """The options of every decision as Optuna stores them."""
         from optuna.distributions import CategoricalDistribution, distribution_to_json
 
         return {
@@ -71,7 +71,7 @@ class TrialWriter:
     def report(
         self, connection: Connection, trial: int, new: list[Point], points: list[Point]
     ) -> None:
-        """New points of a curve, as Optuna shows them; and the whole of it, with seconds."""
+        """Write new points of a curve as intermediate values, and all points with their seconds."""
         if state_of(connection, trial) == "RUNNING":
             put_points(connection, trial, new)
             curve = {"curve": curve_attribute(points)}
@@ -80,8 +80,10 @@ class TrialWriter:
     def end(
         self, connection: Connection, trial: Trial, answer: Answer, reported: Iterable[Point]
     ) -> int:
-        """The answer of a running trial, whose points `reported` are recorded already; its place in
-        the order of completion."""
+        """End a running trial with its result; return its place in the order of completion.
+
+        reported  points of the curve that are already recorded.
+        """
         known = {point.step: point for point in reported}
         new = [point for point in answer.curve if known.get(point.step) != point]
         put_points(connection, trial.id, new)

@@ -1,4 +1,4 @@
-"""The trials of a study in memory, kept up to date by reading what is new."""
+"""The trials of a study in memory, updated by reading new rows of the database."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from search_spaces.space import SearchSpace
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-LOST = "lost"  # attribute of a trial whose driver was gone: the driver that took it over
-ORDER = "order"  # system attribute of a trial that its driver ended: larger than all before
+LOST = "lost"  # attribute of a trial of a dead driver: the driver that took it over
+ORDER = "order"  # system attribute of an ended trial: its place in the order of completion
 GENOTYPE = "genotype"  # system attribute of a trial: two hex digits for the option of each decision
-AT_ONCE = 500  # trials in one statement: databases limit the number of its parameters
-# the attributes that are read
+AT_ONCE = 500  # trials per statement, because databases limit the number of parameters
+# attributes that are read
 READ = (
     "accuracy",
     "accuracy std",
@@ -40,11 +40,11 @@ READ = (
     GENOTYPE,
 )
 
-Evaluation = tuple[bytes, int]  # a genotype's bytes and a seed: what is evaluated once
+Evaluation = tuple[bytes, int]  # bytes of a genotype, and a seed
 
 
 class Row(NamedTuple):
-    """A trial that has ended; rows sort by order of completion."""
+    """An ended trial; rows sort by order of completion."""
 
     order: int
     number: int
@@ -54,27 +54,27 @@ class Row(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A trial as it was claimed."""
+    """A claimed trial."""
 
-    id: int  # in the database, over all studies
-    number: int  # in the study, from 0
+    id: int  # unique in the database
+    number: int  # unique in the study, from 0
     evaluation: Evaluation
     driver: str
 
 
 @dataclass
 class Trials:
-    """What one driver knows of a study.
+    """One driver's copy of the trials of a study.
 
-    running  by id.
-    taken    what is being evaluated or has ended, and in which trial.
-    lost     what was lost with its driver and is not claimed again: in which trial, and who took
-             it over.
-    first    the number of the first trial of every evaluation.
-    networks how many evaluations with seed 0 were claimed, lost ones included.
-    ended    in order of completion.
-    order    the `ORDER` of the next trial that ends, if none has ended that was not read.
-    last     the largest id that was read.
+    running   running trials by id.
+    taken     trials of evaluations that are running or have ended.
+    lost      lost evaluations that are not claimed again: the trial, and the driver that took it
+              over.
+    first     number of the first trial of each evaluation.
+    networks  number of claimed evaluations with seed 0, including lost ones.
+    ended     ended trials in order of completion.
+    order     `ORDER` of the next trial that ends, unless others have ended since the last read.
+    last      largest id that was read.
     """
 
     study: int
@@ -89,7 +89,7 @@ class Trials:
     last: int = -1
 
     def add(self, trial: Trial) -> None:
-        """A trial that was claimed."""
+        """Add a claimed trial."""
         self.running[trial.id] = trial
         self.taken[trial.evaluation] = trial
         self.lost.pop(trial.evaluation, None)
@@ -99,7 +99,7 @@ class Trials:
         self.last = max(self.last, trial.id)
 
     def read(self, connection: Connection) -> None:
-        """Take in trials that were claimed and trials that ended since the last time."""
+        """Read the trials that were claimed or ended since the last call."""
         new = self._new(connection)
         known = ended_among(connection, self.running)
         ended = [*known, *(id for id, (_, finished) in new.items() if finished)]
@@ -112,7 +112,7 @@ class Trials:
                 genotype, seed = np.frombuffer(trial.evaluation[0], np.int8), trial.evaluation[1]
                 rows.append(Row(order, trial.number, genotype, seed, answer_of(about)))
                 continue
-            if self.taken.get(trial.evaluation) == trial:  # else it was claimed again
+            if self.taken.get(trial.evaluation) == trial:  # otherwise, it was claimed again
                 del self.taken[trial.evaluation]
                 self.lost[trial.evaluation] = (trial, about[LOST])
         self.ended += sorted(rows, key=lambda row: row[:2])
@@ -120,8 +120,10 @@ class Trials:
         self._read_lost(connection)
 
     def end(self, trial: Trial, order: int, answer: Answer) -> bool:
-        """Take in that a running trial has ended, unless others had ended before that were not
-        read; whether it was taken in."""
+        """Mark a running trial as ended; return whether that was done.
+
+        It is not done if other trials that were not read yet have ended before.
+        """
         if order != self.order or trial.id not in self.running:
             return False
         del self.running[trial.id]
@@ -131,14 +133,16 @@ class Trials:
         return True
 
     def read_claims(self, connection: Connection) -> None:
-        """Take in trials that were claimed since the last time. Which have ended is left to the
-        next `read`: who claims a network need not know."""
+        """Read the trials that were claimed since the last call.
+
+        Ended trials are left to the next `read`, because a claim does not depend on them.
+        """
         self._take_in(connection, self._new(connection), [])
 
     def _take_in(
         self, connection: Connection, new: dict[int, tuple[int, bool]], ended: list[int]
     ) -> dict[int, dict[str, Any]]:
-        """Add new trials; the attributes of these and of the ended ones."""
+        """Add new trials; return the attributes of the new and the ended ones."""
         attributes = dict(self._attributes(connection, sorted({*new, *ended})))
         numbers = {id: number for id, (number, _) in new.items()}
         for trial in self._claimed(connection, numbers, attributes):
@@ -147,20 +151,20 @@ class Trials:
         return attributes
 
     def _read_lost(self, connection: Connection) -> None:
-        """Who has what was lost: it may have changed hands again."""
+        """Update the drivers that took over lost trials, which can change again."""
         lost = {trial.id: evaluation for evaluation, (trial, _) in self.lost.items()}
         for id, about in self._attributes(connection, list(lost)):
             self.lost[lost[id]] = (self.lost[lost[id]][0], about[LOST])
 
     def _new(self, connection: Connection) -> dict[int, tuple[int, bool]]:
-        """Trials not seen before: id -> (number, whether it has ended)."""
+        """Return new trials: id -> (number, whether it has ended)."""
         rows = connection.execute(_later(), {"study": self.study, "last": self.last})
         return {id: (number, state.is_finished()) for id, number, state in rows}
 
     def _attributes(
         self, connection: Connection, ids: Sequence[int]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(id, user and system attributes) of trials."""
+        """Yield (id, user and system attributes) of trials."""
         for part in _parts(ids):
             found: dict[int, dict[str, Any]] = {id: {} for id in part}
             for table in (tables().attributes, tables().system):
@@ -174,19 +178,19 @@ class Trials:
         numbers: dict[int, int],
         attributes: dict[int, dict[str, Any]],
     ) -> Iterator[Trial]:
-        """Those of the trials (id -> number) that evaluate a network of this space."""
+        """Yield the trials (id -> number) that evaluate a network of this space."""
         known = {id: self._written(attributes[id].get(GENOTYPE)) for id in numbers}
         earlier = [id for id, genotype in known.items() if genotype is None]
         known |= self._of_params(connection, earlier)
         for id, number in numbers.items():
-            # others, such as one that was enqueued by hand, are not ours to wait for
+            # other trials, such as those enqueued by hand, are ignored
             genotype = known[id]
             if "driver" in attributes[id] and genotype is not None:
                 seed, driver = attributes[id].get("seed", 0), str(attributes[id]["driver"])
                 yield Trial(id, number, (genotype, seed), driver)
 
     def _written(self, text: Any) -> bytes | None:
-        """The genotype of an attribute; None where it is none of this space."""
+        """Return the genotype of an attribute; None if it is not one of this space."""
         try:
             genotype = np.frombuffer(bytes.fromhex(text), np.int8)
         except (TypeError, ValueError):
@@ -196,7 +200,7 @@ class Trials:
         return genotype.tobytes() if fits else None
 
     def _of_params(self, connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
-        """Genotypes by the parameters that Optuna shows; earlier versions wrote nothing else."""
+        """Return genotypes from the parameters in Optuna's table, for studies of old versions."""
         from sqlalchemy import select
 
         columns = {name: column for column, name in enumerate(self.space.choices)}
@@ -215,7 +219,7 @@ class Trials:
 
 @functools.cache
 def _later() -> Any:
-    """The statement that selects the trials of a study after the last one that is known."""
+    """Return the statement that selects the trials of a study after the last known one."""
     from sqlalchemy import bindparam, select
 
     table = tables().trials
@@ -226,7 +230,7 @@ def _later() -> Any:
 
 @functools.cache
 def _attributes_of(table: Any) -> Any:
-    """The statement that selects what is read of the attributes of trials."""
+    """Return the statement that selects the attributes `READ` of trials."""
     from sqlalchemy import bindparam, select
 
     columns = select(table.c.trial_id, table.c.key, table.c.value_json)
@@ -235,7 +239,7 @@ def _attributes_of(table: Any) -> Any:
 
 
 def answer_attributes(answer: Answer) -> dict[str, Any]:
-    """User attributes that say how an evaluation ended; JSON has no NaN, so that is left out."""
+    """Return the user attributes of an ended evaluation; NaN is left out, as JSON has none."""
     numbers = {
         "accuracy": answer.accuracy,
         "accuracy std": answer.std,
@@ -253,7 +257,7 @@ def answer_attributes(answer: Answer) -> dict[str, Any]:
 
 
 def curve_attribute(curve: Iterable[Point]) -> list[list[float | None]]:
-    """Points as JSON keeps them; `answer_of` reads them from the attribute "curve"."""
+    """Return points as JSON values for the attribute "curve", which `answer_of` reads."""
     return [
         [point.step, *(float(v) if math.isfinite(v) else None for v in point[1:])]
         for point in curve
@@ -261,7 +265,7 @@ def curve_attribute(curve: Iterable[Point]) -> list[list[float | None]]:
 
 
 def answer_of(attributes: dict[str, Any]) -> Answer:
-    """What `answer_attributes` and `curve_attribute` were made of."""
+    """Return the `Answer` that `answer_attributes` and `curve_attribute` have written."""
     curve = tuple(
         Point(step, *(math.nan if value is None else value for value in rest))
         for step, *rest in attributes.get("curve", ())
@@ -269,7 +273,7 @@ def answer_of(attributes: dict[str, Any]) -> Answer:
     accuracy = attributes.get("accuracy", math.nan)
     error = attributes.get("error", "")
     if math.isnan(accuracy) and not error:
-        error = "ended by somebody else"  # by hand in the dashboard, say
+        error = "ended by another program"  # for example by hand in the dashboard
     return Answer(
         accuracy,
         std=attributes.get("accuracy std", math.nan),
@@ -277,7 +281,7 @@ def answer_of(attributes: dict[str, Any]) -> Answer:
         error=error,
         curve=curve,
         fidelity=attributes.get("fidelity", 1.0),
-        images=int(attributes.get("images", 0)),  # not in records of earlier versions
+        images=int(attributes.get("images", 0)),  # missing in records of earlier versions
     )
 
 

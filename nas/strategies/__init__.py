@@ -1,1 +1,1 @@
-"""Search strategies: each a function from the history of a search to the next proposals."""
+"""Search strategies: functions of the history of a search that return the next proposals."""

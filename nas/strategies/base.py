@@ -1,4 +1,8 @@
-"""What every strategy is, and how feasible new genotypes are drawn."""
+"""The protocol of search strategies, and functions that draw new feasible genotypes.
+
+A new genotype is one that is not in the history. A feasible one is within all limits of the
+objective.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +22,26 @@ Step = Callable[[State, History, int, int], State]
 
 
 class Strategy(Protocol):
-    """Proposes what to evaluate next.
+    """A search strategy, which proposes the networks to evaluate next.
 
-    Stateless: a proposal is a function of the history and the generator, so that a search is
-    resumed by loading its history. Whatever a strategy remembers between calls only saves work.
+    A strategy is stateless: proposals depend on the history and the generator only, so a search
+    is resumed by loading its history. State that a strategy keeps between calls is a cache.
     """
 
     @property
     def generation(self) -> int:
-        """How many proposals it likes to make at once where evaluations cost nothing."""
+        """Number of proposals per call if evaluations cost nothing."""
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` genotypes, int8 [k, decisions], feasible and not in the history."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
 
 
 def admitted(
     genotypes: np.ndarray, history: History, *, taken: np.ndarray | None = None
 ) -> tuple[np.ndarray, Costs]:
-    """The genotypes that are feasible, not in the history, not in `taken`, each once, in order.
+    """Return the new feasible genotypes among `genotypes`, and their costs.
 
-    With their costs, which the limits need anyway.
+    Duplicates and the genotypes in `taken` are removed; the order is kept.
     """
     space = history.space
     keys = space.keys(genotypes)
@@ -52,8 +56,8 @@ def admitted(
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:
-    """Which of the keys [n] are the first of their value, bool [n]."""
-    order = np.argsort(keys)  # faster than a stable sort; repeats are few
+    """Return a mask, bool [n], of the first occurrence of each value of keys [n]."""
+    order = np.argsort(keys)  # faster than a stable sort; duplicates are few
     ordered = keys[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(keys)])
     first = np.zeros(len(keys), bool)
@@ -65,20 +69,21 @@ def first_of_each(keys: np.ndarray) -> np.ndarray:
 def fresh(
     genotypes: np.ndarray, history: History, *, taken: np.ndarray | None = None
 ) -> np.ndarray:
-    """The genotypes that `admitted` lets through, int8 [k, decisions]."""
+    """Return the new feasible genotypes among `genotypes`, int8 [k, decisions]; see `admitted`."""
     return admitted(genotypes, history, taken=taken)[0]
 
 
 def sample_fresh(
     history: History, count: int, rng: np.random.Generator, *, patience: int = 30
 ) -> np.ndarray:
-    """Up to `count` random feasible genotypes that are not in the history, int8 [k, decisions].
+    """Return up to `count` new random feasible genotypes, int8 [k, decisions].
 
-    Uniform draws where at least 1 in 20 keeps the limits. Elsewhere the draws (or, once there
-    is a history, its networks) walk at random without ever getting further from the limits, 20
-    mutations between one harvest and the next. After `patience` rounds without a new network or
-    progress towards the limits it returns what it has: a space that is exhausted, or has
-    nothing feasible, ends a search instead of hanging it.
+    If at least 1 in 20 networks is feasible, the draws are uniform. Otherwise random walks start
+    at the networks of the history, or at uniform draws if the history is empty. A walk never
+    increases the violation of the limits; feasible networks are collected after every 20
+    mutations. After `patience` rounds without a new network or a smaller violation, the genotypes
+    found so far are returned, so the search ends if the space is exhausted or has no feasible
+    network.
     """
     space, objective = history.space, history.objective
     found = np.empty((0, len(space.choices)), np.int8)
@@ -111,7 +116,7 @@ def _walk(
     *,
     steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Genotypes [n, decisions] after random mutations that never raise their violation [n]."""
+    """Return genotypes and violations after random mutations that never raise a violation."""
     for _ in range(steps):
         moved = history.space.mutate(walkers, rng)
         after = history.objective.violation(history.space.costs(moved))
@@ -124,17 +129,18 @@ def _walk(
 def feasible_share(
     space: SearchSpace, objective: Objective, rng: np.random.Generator, *, draws: int = 10_000
 ) -> float:
-    """Share of the space's networks within the limits, from uniform draws."""
+    """Estimate the share of the space's networks within the limits from uniform draws."""
     return float(objective.feasible(space.costs(space.sample(draws, rng))).mean())
 
 
 def fresh_mutants(
     parents: np.ndarray, history: History, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Up to `count` feasible mutants of the parents [p, decisions] not in the history.
+    """Return up to `count` new feasible mutants of parents [p, decisions], int8 [k, decisions].
 
-    Parents come in order of preference and should outnumber `count`, as some mutants are known
-    or infeasible; where too few are left, the mutants mutate on, up to four steps away.
+    The parents are ordered by preference. There should be more than `count` of them, because some
+    mutants are infeasible or already in the history. If too few mutants are left, they are mutated
+    again, up to four mutations in all.
     """
     mutants = parents
     found = np.empty((0, parents.shape[1]), np.int8)
@@ -147,11 +153,12 @@ def fresh_mutants(
 
 
 class Replay:
-    """Folds a history into the state of a strategy, chunk by chunk.
+    """The state of a strategy, computed from a history in chunks.
 
-    A strategy with a memory (a population, a controller's weights) stays a function of the
-    history by defining `step(state, history, start, stop) -> state` over chunks of `chunk` rows.
-    The last state of the last few histories is kept, so that each call only folds what is new.
+    A strategy with state (a population, a controller's weights) remains a function of the history
+    by defining `step(state, history, start, stop) -> state` for the rows `start` to `stop`, a chunk
+    of `chunk` rows. The last state of each history is cached, so that a call only processes the
+    new chunks.
     """
 
     def __init__(self, start: Callable[[History], State], step: Step, chunk: int) -> None:
@@ -161,9 +168,9 @@ class Replay:
         )
 
     def __call__(self, history: History) -> Any:
-        """The state after all complete chunks of the history."""
+        """Return the state after all complete chunks of the history."""
         revision, done, state = self._memo.get(history) or (-1, 0, None)
-        if revision != history.revision:  # rewards were revised: from the beginning
+        if revision != history.revision:  # rewards of old rows changed: start again
             done, state = 0, self._start(history)
         for stop in range(done + self._chunk, len(history) + 1, self._chunk):
             state = self._step(state, history, stop - self._chunk, stop)

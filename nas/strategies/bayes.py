@@ -1,14 +1,14 @@
-"""A Bayesian quadratic model of accuracy over any space, cheap enough to refit at every proposal.
+"""A Bayesian quadratic model of accuracy for any search space, refitted at every proposal.
 
-A network is described by u = [1, totals, contrasts]: the logarithms of its physical totals and
-orthogonal contrasts for each decision. Every feature is a sum of products of two linear forms of
-u, so that weights over the features collapse to one small matrix W with accuracy = u' W u, and
-thousands of candidates under many posterior samples cost one batched matrix product.
+A network is described by the vector u = [1, totals, contrasts]: the logarithms of its costs and
+orthogonal contrasts of each decision. Every feature is a sum of products of two linear forms of
+u. The weights of the features therefore combine to one small matrix W with accuracy = u' W u, and
+one batched matrix product predicts thousands of networks under many posterior samples.
 
-Features come in groups (`PRIOR`), each with one prior variance, which is learned from the data
-by maximising the marginal likelihood ("MM algorithms for variance components models", Zhou, Hu,
-Qiao, Cho and Zhou 2019). Decisions whose names differ only in their number ("block0_e",
-"block1_e") share effects: this is what makes a few dozen evaluations enough.
+The features are grouped (`PRIOR`). Each group has one prior variance, which is learned from the
+data by maximising the marginal likelihood ("MM algorithms for variance components models", Zhou,
+Hu, Qiao, Cho and Zhou 2019). Decisions whose names differ only in their number ("block0_e",
+"block1_e") share effects; this is why a few dozen evaluations suffice.
 """
 
 from __future__ import annotations
@@ -24,34 +24,38 @@ import numpy as np
 from search_spaces.cost import Cost, Costs
 from search_spaces.space import SearchSpace
 
-# Share of a standardised accuracy's variance that each group is expected to explain.
+# Expected share of the variance of the standardised accuracy that each group explains.
 PRIOR: dict[str, float] = {
     "total": 1.0,  # logarithms of FLOPs, params, activations
-    "sum": 0.5,  # a decision summed over the stages: total depth, total expansion, ...
-    "trend": 0.1,  # the same weighed by the stage's number: deeper early or late?
+    "sum": 0.5,  # a decision summed over the stages, such as total depth or total expansion
+    "trend": 0.1,  # the same sum weighted by the stage's number: deeper early or late stages
     "slope": 0.5,  # one ordered decision of one stage
-    "shape": 0.1,  # its curvature, or an unordered decision
+    "shape": 0.1,  # the curvature of an ordered decision, or an unordered decision
     "square": 0.5,  # squares and products of totals and sums: diminishing returns
     "stage": 0.1,  # pairs of decisions of one stage
     "stage_sum": 0.1,  # the same pair summed over the stages
-    "kind": 0.05,  # pairs of like decisions of two stages
+    "kind": 0.05,  # pairs of decisions of the same kind in two stages
 }
 NOISE = 0.02  # expected share of noise
-TRUST = 0.5  # observations that the expectations above weigh in each group; small: data decide
-UPDATES = 12  # the variances settle to a few percent in about ten updates
-MAX_GROUP = 2_000  # a group with more features is left out: too slow, and never identified
+TRUST = 0.5  # weight of the expected shares, in observations; small, so that the data decide
+UPDATES = 12  # the variances converge to a few percent in about ten updates
+MAX_GROUP = 2_000  # larger groups are left out: they are slow and cannot be identified
 
 
 @dataclass(frozen=True)
 class Basis:
-    """The features of one space; built by `make_basis`.
+    """The features of one space, from `make_basis`.
 
-    codes   float32 [contrasts, options]: the contrasts of every option; owner [contrasts]: the
-            column of the genotype they code.
-    fields  the costs used as totals; center, spread [totals] standardise their logarithms.
-    forms   [u, forms]: linear forms of u.
-    left, right  [terms]: the two forms of each product; first [features]: each feature's first.
-    scale, group [features]: constant factor, and index into `names`, the groups in use.
+    codes           float32 [contrasts, options], the value of each contrast for each option.
+    owner           [contrasts], the genotype column of each contrast.
+    fields          names of the costs used as totals.
+    center, spread  [totals], mean and standard deviation of their logarithms.
+    forms           [u, forms], linear forms of u.
+    left, right     [terms], the two forms of each product.
+    first           [features], the first product of each feature.
+    scale           [features], constant factors.
+    group           [features], index into `names`.
+    names           names of the groups in use.
     """
 
     codes: np.ndarray
@@ -68,7 +72,7 @@ class Basis:
     names: tuple[str, ...]
 
     def describe(self, genotypes: np.ndarray, costs: Costs) -> np.ndarray:
-        """u of genotypes [n, decisions]: float32 [n, 1 + totals + contrasts]."""
+        """Return the vectors u of genotypes [n, decisions], float32 [n, 1 + totals + contrasts]."""
         start = 1 + len(self.fields)
         described = np.empty((len(genotypes), start + len(self.owner)), np.float32)
         described[:, 0] = 1.0
@@ -78,13 +82,13 @@ class Basis:
         return described
 
     def features(self, described: np.ndarray) -> np.ndarray:
-        """Features float64 [n, features] of networks described by u."""
+        """Return the features, float64 [n, features], of vectors u [n, 1 + totals + contrasts]."""
         forms = described.astype(np.float64) @ self.forms
         products = forms[:, self.left] * forms[:, self.right]
         return np.add.reduceat(products, self.first, axis=1) * self.scale
 
     def collapse(self, weights: np.ndarray) -> np.ndarray:
-        """Weights [features, b] as matrices float32 [b, u, u] with accuracy = u' W u."""
+        """Return weights [features, b] as matrices W, float32 [b, u, u]: accuracy = u' W u."""
         counts = np.diff(np.append(self.first, len(self.left)))
         terms = np.repeat(weights * self.scale[:, None], counts, axis=0).T
         owner = np.repeat(self.group, counts)
@@ -96,7 +100,7 @@ class Basis:
 
 
 def make_basis(space: SearchSpace) -> Basis:
-    """The features of a space, from the options and names of its decisions and from its costs."""
+    """Return the features of a space, from the names and options of its decisions and its costs."""
     fields, center, spread = standardised_totals(space)
     start = 1 + len(fields)
     coded = [code for item in enumerate(space.choices.items()) for code in coded_decision(*item)]
@@ -120,7 +124,7 @@ def make_basis(space: SearchSpace) -> Basis:
         left=left,
         right=right,
         first=np.cumsum([0, *sizes[:-1]]),
-        scale=(members * sizes) ** -0.5,  # every group varies by about 1, whatever its size
+        scale=(members * sizes) ** -0.5,  # a variance of about 1 for groups of every size
         group=np.repeat(np.arange(len(groups)), list(map(len, groups.values()))),
         names=tuple(groups),
     )
@@ -129,12 +133,14 @@ def make_basis(space: SearchSpace) -> Basis:
 class Contrast(NamedTuple):
     """One contrast of one decision.
 
-    column, rank  the decision's column in a genotype, and which of its contrasts this is.
-    code          [options] of mean 0 and variance 1.
-    step          deviation of the options' values where this is the slope of an ordered decision,
-                  so that step * code is the value but for a constant; 0 for other contrasts.
-    kind, stage   what decisions of the same sort in other stages, and other decisions of the same
-                  stage, have in common; number is the stage's.
+    column  the decision's column in a genotype.
+    rank    index among the contrasts of the decision.
+    code    [options], mean 0 and variance 1.
+    step    for the slope of an ordered decision, the standard deviation of the options' values
+            (step * code is the value minus its mean); 0 for other contrasts.
+    kind    equal for the same decision of other stages.
+    stage   equal for the decisions of one stage.
+    number  the stage's number.
     """
 
     column: int
@@ -147,10 +153,11 @@ class Contrast(NamedTuple):
 
 
 def coded_decision(column: int, decision: tuple[str, Sequence[Hashable]]) -> list[Contrast]:
-    """All contrasts of one decision, none where it has a single option.
+    """Return the contrasts of one decision; an empty list for a single option.
 
-    Ordered options (numbers, booleans) get a slope and a curvature in the option's value; others
-    an arbitrary rotation of all differences, which an isotropic prior does not see.
+    Ordered options (numbers, booleans) have a slope and a curvature in the option's value. Other
+    options have an arbitrary orthogonal basis of their differences; the choice does not matter
+    under an isotropic prior.
     """
     name, options = decision
     if len(options) < 2:
@@ -158,7 +165,7 @@ def coded_decision(column: int, decision: tuple[str, Sequence[Hashable]]) -> lis
     step, kind_of_options = 0.0, tuple(options)
     if all(isinstance(option, (int, float)) for option in options):
         values = np.array(options, np.float64)
-        step, kind_of_options = values.std(), ()  # slopes add up even where the options differ
+        step, kind_of_options = values.std(), ()  # slopes are summed even if the options differ
         powers = np.vander((values - values.mean()) / step, min(len(options), 3), increasing=True)
     else:
         powers = np.column_stack([np.ones(len(options)), np.eye(len(options))[:, 1:]])
@@ -166,7 +173,7 @@ def coded_decision(column: int, decision: tuple[str, Sequence[Hashable]]) -> lis
     codes *= np.where((codes * powers[:, 1:]).sum(0) < 0, -1.0, 1.0)
     match = re.match(r"(\D*)(\d+)(.*)", name)
     before, number, behind = match.groups() if match else (name, "", "")
-    stage = before + number if match else ""  # decisions without a number make one stage
+    stage = before + number if match else ""  # decisions without a number form one stage
     return [
         Contrast(
             column,
@@ -182,14 +189,14 @@ def coded_decision(column: int, decision: tuple[str, Sequence[Hashable]]) -> lis
 
 
 def log_totals(costs: Costs, fields: Iterable[str]) -> np.ndarray:
-    """Natural logarithms [n, fields] of costs; NaN where a cost is not positive."""
+    """Return the natural logarithms of costs, [n, fields]; NaN for costs that are not positive."""
     columns = [np.asarray(getattr(costs, field), np.float64) for field in fields]
     raw = np.array(columns).reshape(len(columns), len(costs)).T
     return np.log(np.where(raw > 0, raw, np.nan))
 
 
 def standardised_totals(space: SearchSpace) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """The costs that are positive and vary over the space; center and spread of their logs."""
+    """Return names of the positive costs that vary over the space; mean and std of their logs."""
     costs = space.costs(space.sample(256, np.random.default_rng(0)))
     logs = log_totals(costs, Cost._fields)
     known = np.isfinite(logs).all(0)
@@ -202,10 +209,10 @@ Terms = dict[str, list[list[tuple[int, int]]]]  # group -> features -> products 
 
 
 def shared_terms(coded: list[Contrast], start: int) -> tuple[np.ndarray, Terms]:
-    """Linear forms [u, forms] and the terms of what decisions of one kind share.
+    """Return linear forms [u, forms] and the terms that decisions of one kind share.
 
-    The first forms are u itself, in which contrasts begin at `start`; then, for each contrast
-    that occurs in several stages, its sum over the stages and, for slopes, its trend along them.
+    The first forms are the entries of u, whose contrasts begin at `start`. They are followed, for
+    each contrast of several stages, by its sum over the stages and, for slopes, its trend.
     """
     forms = list(np.eye(start + len(coded)))
     terms: Terms = {"sum": [], "trend": []}
@@ -229,7 +236,7 @@ def shared_terms(coded: list[Contrast], start: int) -> tuple[np.ndarray, Terms]:
 
 
 def single_terms(coded: list[Contrast], start: int) -> Terms:
-    """The terms of single totals and single decisions."""
+    """Return the terms of single totals and single decisions."""
     slopes = [start + row for row, contrast in enumerate(coded) if contrast.step]
     shapes = [start + row for row, contrast in enumerate(coded) if not contrast.step]
     return {
@@ -240,7 +247,7 @@ def single_terms(coded: list[Contrast], start: int) -> Terms:
 
 
 def pair_terms(coded: list[Contrast], start: int) -> Terms:
-    """The terms of pairs of decisions."""
+    """Return the terms of pairs of decisions."""
     pairs = [
         (a, b)
         for a, b in itertools.combinations(range(len(coded)), 2)
@@ -262,7 +269,7 @@ def pair_terms(coded: list[Contrast], start: int) -> Terms:
 
 
 def grouped(items: Sequence[Any], key: Callable[[Any], Hashable]) -> list[tuple[Any, list[int]]]:
-    """The indices of items with equal key, in order of first appearance."""
+    """Return the keys and the indices of their items, in order of first appearance."""
     found: dict[Hashable, list[int]] = {}
     for index, item in enumerate(items):
         found.setdefault(key(item), []).append(index)
@@ -277,12 +284,15 @@ def posterior_weights(
     heat: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Weights [f, b]: the posterior's mean plus `heat` [b] times a random deviation from it.
+    """Return weights [f, b]: the posterior mean plus `heat` times a random deviation.
 
-    features [n, f] and targets [n] are the observations, deviation [f] the prior deviation of
-    each weight, noise the variance of the targets, one for all or [n]. A deviation is a prior
-    draw corrected by what it would have seen (Matheron's rule; Wilson et al. 2021), so heat 1
-    gives exact samples.
+    features   [n, f] of the observations.
+    targets    [n] of the observations.
+    deviation  [f], prior standard deviation of each weight.
+    noise      variance of the targets, a number or [n].
+    heat       [b], factors of the deviations; 1 gives exact posterior samples.
+
+    The samples are prior draws with a correction (Matheron's rule; Wilson et al. 2021).
     """
     scaled = features * deviation
     prior = rng.standard_normal((scaled.shape[1], len(heat)))
@@ -299,7 +309,7 @@ def posterior_weights(
 def mean_weights(
     features: np.ndarray, targets: np.ndarray, deviation: np.ndarray, noise: float | np.ndarray
 ) -> np.ndarray:
-    """The posterior's mean alone: weights [f], of the same observations."""
+    """Return the posterior mean of the weights, [f]; arguments as of `posterior_weights`."""
     scaled = features * deviation
     covariance = scaled @ scaled.T
     covariance[np.diag_indices_from(covariance)] += noise
@@ -309,11 +319,12 @@ def mean_weights(
 def fit_prior(
     basis: Basis, features: np.ndarray, targets: np.ndarray, *, extra: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
-    """Prior deviation of every weight [f] and the variance of the noise, in units of the targets.
+    """Return the prior standard deviation of every weight [f] and the variance of the noise.
 
-    Every group's variance is where the marginal likelihood of standardised targets [n] of
-    features [n, f] is highest, under an inverse-gamma prior around `PRIOR` worth `TRUST`
-    observations. `extra` [n] is a known variance of each target on top of the noise.
+    The variances of the groups maximise the marginal likelihood of standardised targets [n] given
+    features [n, f], with an inverse-gamma prior around `PRIOR` that weighs `TRUST` observations.
+
+    extra  [n], known variance of each target in addition to the noise; None for none.
     """
     count = len(targets)
     parts = [features[:, basis.group == index] for index in range(len(basis.names))]
@@ -327,6 +338,6 @@ def fit_prior(
         weighed = inverse @ targets
         trace = flat @ inverse.ravel()
         gain = variances**2 * ((kernels @ weighed) @ weighed) + TRUST * expected
-        # the positive root of trace v^2 + TRUST v = gain, written to hold for a trace of 0
+        # the positive root of trace v^2 + TRUST v = gain, in a form that allows a trace of 0
         variances = 2 * gain / (TRUST + np.sqrt(TRUST**2 + 4 * trace * gain))
     return np.sqrt(variances[:-1])[basis.group], float(variances[-1])

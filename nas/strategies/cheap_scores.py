@@ -1,8 +1,8 @@
-"""Cheap scores of networks (zero-cost proxies, say) as further features of a model, on probation.
+"""Cheap scores of networks, such as zero-cost proxies, as features of the model in `bayes`.
 
-Whether they help is a question to the evaluations known so far: scores join the model where the
-marginal likelihood of these with the scores is far above that without (Kass and Raftery 1995,
-"Bayes Factors", call e^3 strong evidence), so that useless ones change nothing.
+The scores become features only if they raise the marginal likelihood of the evaluations by a
+factor of more than e^3, which Kass and Raftery 1995, "Bayes Factors", call strong evidence. Scores
+that do not help therefore change nothing.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from search_spaces.space import SearchSpace
 
 Scores = Callable[[np.ndarray], np.ndarray]  # genotypes int8 [n, decisions] -> float64 [n, k]
 
-EVIDENCE = 3.0  # logarithm of the ratio of marginal likelihoods from which scores join the model
-SHARES = (0.03, 0.1, 0.3, 1.0)  # of a standardised accuracy's variance that they may explain
-FAR = 3.0  # deviations; a score further from the mean counts as one at this distance
+EVIDENCE = 3.0  # smallest logarithm of the ratio of marginal likelihoods for scores to be used
+SHARES = (0.03, 0.1, 0.3, 1.0)  # candidates for the share of variance that the scores explain
+FAR = 3.0  # standard deviations; scores further from the mean are clipped
 
 
 @dataclass(frozen=True)
 class Memorised:
-    """Scores that are computed once for each network."""
+    """Scores with a cache: each network is scored once."""
 
     space: SearchSpace
     scores: Scores
     _known: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
-        """Scores of genotypes [n, decisions], float64 [n, k]; NaN where there is none."""
+        """Return scores of genotypes [n, decisions], float64 [n, k]; NaN for missing scores.
+
+        Raises ValueError if the function returns another shape.
+        """
         keys = self.space.keys(genotypes).tolist()
         missing = list({key: row for row, key in enumerate(keys) if key not in self._known}.items())
         if missing:
@@ -46,14 +49,14 @@ class Memorised:
 
 @dataclass(frozen=True)
 class Scale:
-    """Puts scores on the scale of those of known networks."""
+    """Mean and standard deviation of the scores of evaluated networks, to standardise scores."""
 
     center: np.ndarray
     spread: np.ndarray
 
     @classmethod
     def of(cls, scores: np.ndarray) -> Scale:
-        """From scores [n, k]; NaN counts as the mean."""
+        """Return the scale of scores [n, k]; NaN is ignored."""
         finite = np.where(np.isfinite(scores), scores, np.nan)
         known = np.isfinite(finite)
         count = np.maximum(known.sum(0), 1)
@@ -62,15 +65,19 @@ class Scale:
         return cls(center, np.where(spread > 0, spread, np.inf))
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """Features [n, k] of mean 0 whose squares sum to about 1."""
+        """Return features [n, k] of mean 0 whose squares sum to about 1; NaN becomes 0."""
         known = np.where(np.isfinite(scores), scores, self.center)
         return np.clip((known - self.center) / self.spread, -FAR, FAR) / np.sqrt(scores.shape[1])
 
 
 def explained_share(covariance: np.ndarray, targets: np.ndarray, features: np.ndarray) -> float:
-    """The share of variance that features [n, k] explain of standardised targets [n]; often 0.
+    """Return the share of the variance of standardised targets that features explain.
 
     covariance  [n, n] of the targets under the model without the features, noise included.
+    targets     [n], standardised.
+    features    [n, k].
+
+    Returns 0.0 unless the evidence exceeds `EVIDENCE`.
     """
     without = log_likelihood(covariance, targets)
     shared = features @ features.T
@@ -80,7 +87,7 @@ def explained_share(covariance: np.ndarray, targets: np.ndarray, features: np.nd
 
 
 def log_likelihood(covariance: np.ndarray, targets: np.ndarray) -> float:
-    """Of targets [n] that are normal with mean 0, but for a constant."""
+    """Return the log-likelihood of normal targets [n] with mean 0, up to a constant."""
     lower = np.linalg.cholesky(covariance)
     whitened = np.linalg.solve(lower, targets)
     return float(-np.log(np.diag(lower)).sum() - 0.5 * whitened @ whitened)

@@ -1,4 +1,4 @@
-"""The reinforcement-learning controller of MnasNet (Tan et al. 2019): an LSTM trained by PPO."""
+"""The reinforcement-learning controller of MnasNet (Tan et al. 2019): an LSTM trained with PPO."""
 
 from __future__ import annotations
 
@@ -16,11 +16,20 @@ from search_spaces.space import SearchSpace
 
 @dataclass(frozen=True)
 class Controller:
-    """One LSTM layer decides each choice given those before it; PPO raises what is rewarded.
+    """A controller with one LSTM layer, which chooses each decision given the previous ones.
 
-    The numbers are the paper's (section 3 and appendix: 100 units, learning rate 3.5e-4, entropy
-    1e-5, baseline as a moving average of 0.95, batches of 20). Weights begin from `seed` and are
-    a function of the history: a new process replays it batch by batch.
+    The defaults are the paper's (section 3 and appendix: 100 units, learning rate 3.5e-4, entropy
+    1e-5, baseline as a moving average of 0.95, batches of 20). The weights are initialised from
+    `seed` and are a function of the history: a resumed search repeats the updates batch by batch.
+
+    units           width of the LSTM.
+    learning_rate   learning rate of Adam.
+    entropy         weight of the entropy in the loss.
+    baseline_decay  decay of the moving average of rewards.
+    clip            clipping range of PPO.
+    epochs          updates per batch.
+    generation      genotypes per batch.
+    seed            seed of the initial weights.
     """
 
     units: int = 100
@@ -38,7 +47,7 @@ class Controller:
         object.__setattr__(self, "_state", replay)
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         policy = self._state(history)["policy"]
         found = np.empty((0, len(history.space.choices)), np.int8)
         for _ in range(10):
@@ -46,7 +55,7 @@ class Controller:
             found = np.concatenate([found, fresh(drawn, history, taken=found)])
             if len(found) >= count:
                 return found[:count]
-        # a policy that has settled on known networks still has to propose something new
+        # a policy that has converged to networks of the history must still propose new ones
         return found if len(found) else sample_fresh(history, count, rng)
 
     def _start(self, history: History) -> dict[str, Any]:
@@ -83,7 +92,7 @@ class Controller:
 
 
 class Policy(nn.Module):
-    """p(genotype) = product over decisions of p(option | options taken before)."""
+    """Autoregressive policy: p(genotype) = product over decisions of p(option | previous ones)."""
 
     def __init__(self, space: SearchSpace, *, units: int, seed: int) -> None:
         super().__init__()
@@ -92,12 +101,15 @@ class Policy(nn.Module):
         self.offsets = np.cumsum([0, *counts])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.embed = nn.Embedding(sum(counts) + 1, units)  # the last stands for the beginning
+            self.embed = nn.Embedding(sum(counts) + 1, units)  # the last is the start token
             self.lstm = nn.LSTM(units, units, batch_first=True)
             self.heads = nn.Linear(units, sum(counts))
 
     def log_prob(self, genotypes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log probability [n] and entropy [n] of genotypes [n, decisions], effective ones only."""
+        """Return log probability [n] and entropy [n] of genotypes [n, decisions].
+
+        Decisions that have no effect on the network are left out.
+        """
         tokens = torch.as_tensor(genotypes.astype(np.int64) + self.offsets[:-1])
         begin = torch.full((len(tokens), 1), int(self.offsets[-1]))
         hidden, _ = self.lstm(self.embed(torch.cat([begin, tokens[:, :-1]], 1)))
@@ -114,7 +126,7 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Genotypes int8 [count, decisions] drawn with the generator's uniform numbers."""
+        """Draw genotypes, int8 [count, decisions]."""
         uniform = torch.as_tensor(rng.random((count, len(self.offsets) - 1)))
         genotypes = np.zeros(uniform.shape, np.int8)
         token = torch.full((count,), int(self.offsets[-1]))
@@ -124,7 +136,7 @@ class Policy(nn.Module):
             hidden, memory = self.lstm(self.embed(token)[:, None], memory)
             odds = self.heads(hidden[:, 0])[:, low:high].double().softmax(1).cumsum(1)
             option = (uniform[:, column : column + 1] > odds[:, :-1]).sum(1)
-            # what has no effect stands at its first option, as in the histories learned from
+            # decisions without effect take their first option, as in the history
             option = option * torch.as_tensor(self.space.active(genotypes)[:, column])
             genotypes[:, column] = option.numpy()
             token = option + low

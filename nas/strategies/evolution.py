@@ -1,4 +1,4 @@
-"""Regularized evolution (Real et al. 2019): tournaments among the youngest, the oldest die."""
+"""Regularized evolution (Real et al. 2019)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nas.strategies.base import fresh_mutants, sample_fresh
 
 @dataclass(frozen=True)
 class Evolution:
-    """The population is the last `population` evaluations: ageing needs no other memory.
+    """Regularized evolution; the population consists of the last `population` evaluations.
 
-    population  how many live; the first ones are random.
-    tournament  how many drawn networks compete to be the parent of each child.
-    generation  children at once where evaluations cost nothing; 1 is the paper's algorithm.
+    population  size of the population; the first networks are random.
+    tournament  number of networks drawn from the population; the best is the parent of a child.
+    generation  children per call if evaluations cost nothing; 1 is the paper's algorithm.
     """
 
     population: int = 100
@@ -24,11 +24,11 @@ class Evolution:
     generation: int = 1000
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         if len(history) < self.population:
             return sample_fresh(history, min(count, self.population - len(history)), rng)
         alive = len(history) - self.population
-        # one random draw per seat of each tournament; two children per place, as some are known
+        # 2 * count tournaments, because some of the children are already in the history
         seats = rng.integers(alive, len(history), (2 * count, self.tournament), dtype=np.int64)
         winners = seats[np.arange(len(seats)), history.reward[seats].argmax(1)]
         children = fresh_mutants(history.genotypes[winners], history, count, rng)

@@ -1,11 +1,12 @@
-"""Bayesian optimisation of a whole front: proposals by hypervolume improvement.
+"""Bayesian optimisation of a Pareto front: proposals by hypervolume improvement.
 
-The model and its tempered Thompson samples are those of `predictor`. Each sample has its own front
-of what was evaluated, so that a lucky measurement does not count as progress (as in noisy expected
-hypervolume improvement, Daulton et al. 2021; by samples as in TSEMO, Bradford et al. 2018). The
-proposal of a sample is the network that adds most area to that front, found by a small evolution.
-Costs are known exactly, so that only accuracy is modelled. The networks of a batch are chosen one
-after another, each counting for those that follow, which spreads them along the front.
+The model and its tempered Thompson samples are those of `predictor`. The front of the evaluated
+networks is computed for each sample from the accuracies of that sample, so that a lucky
+measurement does not count as progress (as in noisy expected hypervolume improvement, Daulton et
+al. 2021; with samples as in TSEMO, Bradford et al. 2018). The proposal of a sample is the network
+that adds the most area to its front, found by a small evolution. Costs are known exactly, so only
+the accuracy is modelled. The networks of a batch are chosen in turn: each counts as evaluated for
+the next ones, which spreads the batch along the front.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from search_spaces.cost import Costs
 
 
 class Staircase(NamedTuple):
-    """The front under one sample: from each cost [k], rising, the accuracy [k] that is reached.
+    """A front as a step function: the best accuracy within each cost.
 
-    The first step is the reference accuracy from a cost of 0; `end` is the largest cost that
-    counts.
+    cost      [k], ascending; the first is 0.
+    accuracy  [k] in percent; the first is the reference accuracy.
+    end       largest cost that counts.
     """
 
     cost: np.ndarray
@@ -37,16 +39,16 @@ class Staircase(NamedTuple):
     def of(
         cls, accuracy: np.ndarray, cost: np.ndarray, *, reference: float, end: float
     ) -> Staircase:
-        """From accuracies and costs [n] of networks."""
+        """Return the front of networks with accuracies [n] and costs [n]."""
         front = pareto_front(accuracy, cost)
         front = front[(accuracy[front] > reference) & (cost[front] <= end)]
         return cls(np.append(0.0, cost[front]), np.append(reference, accuracy[front]), end)
 
     def gain(self, accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
-        """Area that each network [n] alone would add, in points x cost.
+        """Return the area [n] that each network alone would add, in points x cost.
 
-        Where it adds nothing: by how many points it stays below the front, as a number below 0,
-        so that an evolution that has reached no gain yet moves towards the front.
+        A network that adds no area has the negative distance to the front in points instead, so
+        that an evolution without any gain moves towards the front.
         """
         stops = np.append(self.cost[1:], self.end)
         width = np.maximum(stops - np.maximum(self.cost, cost[:, None]), 0.0)
@@ -54,20 +56,21 @@ class Staircase(NamedTuple):
         return np.where(area > 0, area, np.minimum(accuracy - self.at(cost), 0.0))
 
     def at(self, cost: np.ndarray) -> np.ndarray:
-        """The accuracy [n] that is reached within each cost [n]."""
+        """Return the best accuracy [n] within each cost [n]."""
         return self.accuracy[np.searchsorted(self.cost, cost, side="right") - 1]
 
 
 @dataclass(frozen=True)
 class FrontPredictor(Predictor):
-    """Proposes what adds most area between the front of accuracy and the cost that is aimed at,
-    a reference accuracy, and the limit.
+    """A strategy that proposes the networks that add the most area to the Pareto front.
 
-    The reward plays no part. Arguments are those of `Predictor`, but `scores`, which it does not
-    use; its `rows` best networks are those nearest to the front.
+    The front is that of accuracy and the objective's target cost; the area is bounded by a
+    reference accuracy and the limit of that cost. The reward is not used. The arguments are those
+    of `Predictor`, except that `scores` is not used and the `rows` best networks are the ones
+    nearest to the front.
 
-    reference  accuracy in percent from which networks count; None: the lowest of what was
-               evaluated.
+    reference  accuracy in percent above which networks count; None for the lowest accuracy of the
+               evaluated networks.
     """
 
     elites: int = 8
@@ -75,7 +78,7 @@ class FrontPredictor(Predictor):
     reference: float | None = None
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         known = np.flatnonzero(np.isfinite(history.accuracy))
         if len(known) < self.few or len(known) + len(history.pending) < self.start:
             return self._first(history, count, rng)
@@ -94,7 +97,7 @@ class FrontPredictor(Predictor):
     def _best_under(
         self, model: np.ndarray, counted: np.ndarray, history: History, rng: np.random.Generator
     ) -> np.ndarray:
-        """The elites [k, decisions] under a sample W [u, u], given the networks `counted`."""
+        """Return the elites [k, decisions] under a sample W [u, u], given networks `counted`."""
         accuracy, costs = self._accuracy(model[None], counted[None])
         front = self._staircase(accuracy[0], costs, history)
 
@@ -107,7 +110,7 @@ class FrontPredictor(Predictor):
         return self._maxima(start, gains, 1, history, rng, keep=self.elites)[0]
 
     def _staircase(self, accuracy: np.ndarray, costs: Costs, history: History) -> Staircase:
-        """The front of networks of these accuracies [n] and costs."""
+        """Return the front of networks with these accuracies [n] and costs."""
         observed = history.expected[np.isfinite(history.expected)]
         reference = float(observed.min()) if self.reference is None else self.reference
         end = self.objective.target
@@ -119,14 +122,14 @@ class FrontPredictor(Predictor):
         return costs.get(self.objective.of).astype(np.float64)
 
     def _ordered(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
-        """Rows [n] of what was evaluated, the nearest to the front first."""
+        """Return the rows [n] of evaluated networks, the nearest to the front first."""
         cost = self._cost(costs)
         lowest = float(accuracy.min())
         front = Staircase.of(accuracy, cost, reference=lowest, end=float(cost.max()))
         return np.argsort(front.at(cost) - accuracy, kind="stable")
 
     def _first(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Random networks, spread evenly over the costs of four times as many."""
+        """Return random networks, spread evenly over the costs of four times as many draws."""
         if self.pool is None:
             draws = sample_fresh(history, 4 * count, rng)
         else:

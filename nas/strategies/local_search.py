@@ -1,4 +1,4 @@
-"""Local search with restarts (White et al. 2021): try every neighbour of the best, then restart."""
+"""Local search with restarts (White et al. 2021)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import numpy as np
 from nas.history import History
 from nas.strategies.base import Replay, fresh, sample_fresh
 
-Climb = tuple[int, float, int]  # first row of the climb, its best reward, the row of that
+Climb = tuple[int, float, int]  # first row of the climb, its best reward, row of the best reward
 
 
 @dataclass(frozen=True)
 class LocalSearch:
-    """Best-first ascent over networks that differ in one decision.
+    """Best-first local search; neighbours are networks that differ in one decision.
 
-    A climb proposes the untried neighbours of its best network, of its second best once those
-    are exhausted, and so on. After `patience` x (number of neighbours) evaluations without a
-    better network it is given up, and the next one begins at `starts` random networks.
+    A climb proposes the untried neighbours of its best network, then those of its second best
+    network, and so on.
+
+    patience    a climb ends after patience x (number of neighbours) evaluations without a better
+                network.
+    starts      number of random networks at the start of each climb.
+    generation  proposals per call if evaluations cost nothing.
     """
 
     patience: float = 1.0
@@ -30,7 +34,7 @@ class LocalSearch:
         object.__setattr__(self, "_climb", Replay(_new_climb, self._step, chunk=1))
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         begin, _, _ = self._climb(history)
         missing = begin + self.starts - len(history)
         if missing > 0:

@@ -1,4 +1,4 @@
-"""NSGA-II (Deb et al. 2002): a population spread along the front of accuracy and FLOPs."""
+"""NSGA-II (Deb et al. 2002), a multi-objective genetic algorithm for accuracy and cost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from nas.strategies.base import Replay, fresh_mutants, sample_fresh
 
 @dataclass(frozen=True)
 class Nsga2:
-    """Survivors are chosen by front rank, then by crowding distance, each `population` rows.
+    """NSGA-II on accuracy and the objective's target cost.
 
-    crossover  probability that a child takes each decision from either of two parents, before
-               one decision mutates.
+    population  number of survivors. They are selected after every `population` evaluations, by
+                front rank and then by crowding distance.
+    crossover   probability of uniform crossover of two parents before the mutation.
+    generation  children per call if evaluations cost nothing.
     """
 
     population: int = 50
@@ -28,10 +30,10 @@ class Nsga2:
         object.__setattr__(self, "_survivors", replay)
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         if len(history) < self.population:
             return sample_fresh(history, min(count, self.population - len(history)), rng)
-        survivors = self._survivors(history)  # best first: a lower index wins its tournament
+        survivors = self._survivors(history)  # best first: the lower index wins a tournament
         seats = rng.integers(0, len(survivors), (2, 2 * count, 2)).min(2)
         mothers, fathers = history.genotypes[survivors[seats]]
         crossed = rng.random(len(mothers)) < self.crossover
@@ -50,7 +52,7 @@ class Nsga2:
 
 
 def front_rank(points: np.ndarray) -> np.ndarray:
-    """0 for points [n, objectives], all minimised, that none dominates; 1 for the next front."""
+    """Return the front rank [n] of points [n, objectives], which are minimised; 0 is the best."""
     no_worse = np.all(points[:, None] <= points[None], axis=2)
     better = np.any(points[:, None] < points[None], axis=2)
     dominates: np.ndarray = no_worse & better
@@ -66,7 +68,7 @@ def front_rank(points: np.ndarray) -> np.ndarray:
 
 
 def crowding(points: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Crowding distance [n] of each point within its front; the ends of a front are infinite."""
+    """Return the crowding distance [n] of points within their fronts; infinite at the ends."""
     distance = np.zeros(len(points))
     for front in range(rank.max() + 1):
         members = np.flatnonzero(rank == front)

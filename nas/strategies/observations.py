@@ -1,4 +1,4 @@
-"""What evaluations, full or stopped early, say about accuracy at the end of a full one."""
+"""Accuracies of evaluations, extrapolated to the last step if they were stopped early."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import numpy as np
 from nas.history import History
 from vbs.accuracy import paired_variance
 
-UNEXPLAINED = 0.5  # of the deviation at a step, before rows that went on say how much is left
-TRUST = 3.0  # rows that this expectation weighs
+UNEXPLAINED = 0.5  # expected share of the deviation at a step that the extrapolation leaves
+TRUST = 3.0  # weight of that expectation, in rows
 SLOPE = 0.5  # expected deviation of the slope (final accuracy against accuracy at a step) from 1
 
 
 class Observations(NamedTuple):
-    """For n evaluations: expected accuracy in percent where each had continued to the end, and the
-    variance of that expectation in points squared; float64 [n] each.
+    """Expected final accuracies of n evaluations and their variances, float64 [n] each.
 
-    Of a full evaluation it is the part of the images' binomial error that matters between networks
-    (`vbs.accuracy.paired_variance`: all are scored on the same images); 0 where it is not known
-    on how many. What training adds to that is for a model to learn.
+    accuracy  percent, expected at the end of a full evaluation.
+    variance  points squared. For a full evaluation, the part of the binomial error that matters in
+              comparisons on the same images (`vbs.accuracy.paired_variance`); 0 if the number of
+              images is unknown. The variance between trainings is not included: the model
+              estimates it.
     """
 
     accuracy: np.ndarray
@@ -28,13 +29,13 @@ class Observations(NamedTuple):
 
 
 def observations(history: History, rows: np.ndarray) -> Observations:
-    """What successful rows [n] say, extrapolated from each other and nothing else.
+    """Return the observations of successful rows [n] of the history.
 
-    The end is the last step that any of the rows has reached: before the first full evaluation,
-    all are compared where the furthest stands. Rows that ended at an earlier step are expected
-    where a linear regression over those that passed this step and reached the end puts them,
-    shrunk towards an equal gain for all. Evaluations are stopped for what they had reached, so
-    that regressing on it is not biased by the choice.
+    The end is a full evaluation or, before the first one, the last step that any row has reached.
+    Rows that were stopped earlier are extrapolated by a linear regression over the rows that
+    continued from the same step to the end, shrunk towards an equal gain for all. Evaluations are
+    stopped because of their accuracy at that step, so the regression on this accuracy is not
+    biased by the selection.
     """
     accuracy = history.accuracy[rows].copy()
     variance = paired_variance(accuracy, history.images[rows])
@@ -51,7 +52,7 @@ def observations(history: History, rows: np.ndarray) -> Observations:
         accuracy[stopped], doubt = extrapolated(
             accuracy[stopped], before[known], accuracy[passed[known]], spread=spread
         )
-        # what the rows that passed were off holds the images' part of both steps
+        # the residuals of the regression include the binomial error at both steps
         variance[stopped] = np.maximum(variance[stopped], doubt)
     return Observations(accuracy, variance)
 
@@ -59,9 +60,13 @@ def observations(history: History, rows: np.ndarray) -> Observations:
 def extrapolated(
     reached: np.ndarray, before: np.ndarray, after: np.ndarray, *, spread: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance [n] at the end of what `reached` [n] at a step at which others, of
-    accuracy `after` [k] at the end, had been at `before` [k]. Where k is 0, what was reached
-    is doubted by the `spread` of all."""
+    """Extrapolate accuracies at one step to the end; return mean and variance, [n] each.
+
+    reached  [n], accuracies at the step, in percent.
+    before   [k], accuracies of other networks at the same step.
+    after    [k], accuracies of those networks at the end.
+    spread   standard deviation of all accuracies, from which the variance is taken if k is 0.
+    """
     count = len(before)
     if not count:
         return reached, np.full(len(reached), (UNEXPLAINED * spread) ** 2)

@@ -1,4 +1,4 @@
-"""Optuna's samplers on our loop: the field's general-purpose tuners as peers of our strategies."""
+"""Optuna's samplers as search strategies."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 
 @dataclass(frozen=True)
 class OptunaSampler:
-    """Proposes the suggestions of one of `SAMPLERS`, which observes the rewards.
+    """A strategy that proposes the suggestions of an Optuna sampler, which observes the rewards.
 
-    Pending evaluations are running trials: TPE avoids those by itself, as this Optuna's
-    `constant_liar` is on. An evaluation that was stopped early has the reward that was to be
-    expected at its end.
+    Pending evaluations are running trials; TPE avoids them because `constant_liar` is on in this
+    version of Optuna. An evaluation that was stopped early has the expected reward at its end.
 
-    Limits are passed as Optuna 5 wants them, by `Trial.set_constraint`: an infeasible trial ends
-    with its violation and, for samplers that need a value, the lowest reward so far; a network
-    that is suggested again ends with its known reward. Neither costs an evaluation: the sampler
-    suggests again, and after `patience` times a network one mutation from the last is taken. A
-    sampler has a memory of its own (its generator, fitted kernels), so a resumed search is valid
-    but not the same search.
+    Limits are passed by `Trial.set_constraint` of Optuna 5. An infeasible trial ends with its
+    violation and, for samplers that need a value, the lowest reward so far. A trial of a known
+    network ends with its known reward. Neither counts as an evaluation: the sampler suggests
+    another network. A sampler has state that is not in the history (its generator, fitted
+    kernels), so a resumed search is valid but differs from an uninterrupted one.
+
+    sampler     a key of `SAMPLERS`.
+    patience    number of suggestions after which a mutant of the last suggestion is proposed.
+    generation  proposals per call if evaluations cost nothing.
     """
 
     sampler: str
@@ -49,7 +51,7 @@ class OptunaSampler:
     )
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         if history not in self._studies:
             sampler = SAMPLERS[self.sampler](int(rng.integers(2**31)))
             self._studies[history] = _Study(sampler, history)
@@ -61,13 +63,13 @@ class OptunaSampler:
             found = np.concatenate([found, fresh(genotype, history, taken=found)])
             if len(found) == count:
                 return found
-        if not len(found):  # what is new next to its wish
+        if not len(found):  # new networks near the last suggestion
             found = fresh_mutants(np.repeat(genotype, 20, axis=0), history, count, rng)
         return found if len(found) else sample_fresh(history, count, rng)
 
 
 class _Study:
-    """An in-memory study that follows a history."""
+    """An in-memory Optuna study that mirrors a history."""
 
     def __init__(self, sampler: optuna.samplers.BaseSampler, history: History) -> None:
         with warnings.catch_warnings():
@@ -83,7 +85,7 @@ class _Study:
         self.open: dict[int, optuna.Trial] = {}  # suggested and not yet ended, by genotype key
 
     def learn(self, history: History) -> None:
-        """Tell the study the rows it does not know yet."""
+        """Add the new rows of the history to the study."""
         keys = history.space.keys(history.genotypes[self.known :]).tolist()
         for row, key in enumerate(keys, start=self.known):
             reward = self.rewards[key] = float(history.reward[row])
@@ -95,7 +97,7 @@ class _Study:
                 self.study.add_trial(trial)
         self.known = len(history)
         pending = set(history.space.keys(history.pending).tolist())
-        for key in [key for key in self.open if key not in pending]:  # no driver will evaluate it
+        for key in [key for key in self.open if key not in pending]:  # will not be evaluated
             self.study.tell(self.open.pop(key), state=TrialState.FAIL)
 
     def _tell(self, trial: optuna.Trial, reward: float) -> None:
@@ -106,7 +108,7 @@ class _Study:
             self.study.tell(trial, state=TrialState.FAIL)
 
     def ask(self, history: History) -> np.ndarray:
-        """One genotype [1, decisions]; the trial of an infeasible one ends at once."""
+        """Return one suggested genotype [1, decisions]; the trial of an infeasible one ends."""
         space = history.space
         trial = self.study.ask(self.distributions)
         options = [trial.params[decision] for decision in self.distributions]
@@ -117,7 +119,7 @@ class _Study:
             finite = history.reward[np.isfinite(history.reward)]
             trial.set_constraint("limits", violation)
             self.study.tell(trial, float(finite.min()) if len(finite) else 0.0)
-        elif key in self.rewards:  # its known reward, or it would be suggested for ever
+        elif key in self.rewards:  # without its reward, it might be suggested for ever
             self._tell(trial, self.rewards[key])
         elif key in self.open:
             self.study.tell(trial, state=TrialState.FAIL)

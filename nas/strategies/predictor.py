@@ -1,15 +1,15 @@
-"""Bayesian optimisation: a model of the history proposes what it expects, or hopes, to be best.
+"""Bayesian optimisation with a quadratic model of the accuracy, which is defined in `bayes`.
 
 Batches come from tempered Thompson sampling (Thompson 1933; Kandasamy et al. 2018 for batches):
-each proposal is the best network within the limits under its own draw from the posterior, found
-by a small evolution on the model as in BANANAS (White et al. 2021). Draws shrunk towards the mean
-exploit more, which pays at the small budgets that are the point of this strategy; one batch holds
-all degrees, so that nothing needs to know the budget.
+each proposal is the best network within the limits under a separate draw from the posterior, found
+by a small evolution on the model as in BANANAS (White et al. 2021). Draws that are shrunk towards
+the posterior mean exploit more, which helps with the small budgets that this strategy is made for.
+A batch contains draws of all degrees of shrinkage, so the budget need not be known.
 
-Evaluations that were stopped early count with the accuracy they were on the way to and the doubt
-about it (`observations`). What is being evaluated now counts as if it had ended as expected: the
-mean stays, and the draws differ less there (Desautels, Krause and Burdick 2014), so that many
-workers do not ask for the same network over and over.
+Evaluations that were stopped early count with their extrapolated accuracy and its variance
+(`observations`). Pending evaluations count as if they had ended with the expected accuracy: the
+mean does not change, and the draws vary less there (Desautels, Krause and Burdick 2014), so that
+many workers do not receive similar networks.
 """
 
 from __future__ import annotations
@@ -33,12 +33,17 @@ from search_spaces.space import SearchSpace
 
 Rewards = Callable[[np.ndarray], np.ndarray]  # int8 [samples, m, decisions] -> [samples, m]
 
-RELEARN = 4  # evaluations between two fits of the prior, the slowest part of a proposal
+RELEARN = 4  # evaluations between two fits of the prior, which is the slowest part of a proposal
 
 
 class Prior(NamedTuple):
-    """Center and spread of the accuracies; in units of the spread, the prior deviation of every
-    weight [f] and the variance of the noise."""
+    """The prior of the model.
+
+    center     mean of the accuracies, in percent.
+    spread     standard deviation of the accuracies, in points.
+    deviation  [f], prior standard deviation of every weight, in units of the spread.
+    noise      variance of the noise, in units of the squared spread.
+    """
 
     center: float
     spread: float
@@ -47,10 +52,13 @@ class Prior(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What the model is fitted to: genotypes [n, decisions], best first and then what is pending,
-    with features [n, f], targets [n] and their variances [n] in units of the prior.
+    """The data that the model is fitted to: evaluated networks, best first, then pending ones.
 
-    known  how many of them were evaluated.
+    genotypes  [n, decisions].
+    features   [n, f].
+    targets    [n], standardised accuracies.
+    variance   [n], their variances.
+    known      number of evaluated networks.
     """
 
     genotypes: np.ndarray
@@ -62,19 +70,22 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictor:
-    """Proposes the optima of posterior samples of a Bayesian quadratic model (`bayes`).
+    """A strategy that proposes the optima of posterior samples of a Bayesian quadratic model.
 
-    start        evaluations begun before the model is used; until then, large networks.
-    few          of them that must have ended successfully, at least `RELEARN`.
-    temperature  deviations of a sample from the mean are scaled by 0 to this over a batch.
-    rows         the model is fitted to that many best networks, and to that many of those that
-                 are evaluated now, the last ones; more say little about the top.
-    learn        its prior variances are learned from that many first ones, then stay.
-    elites, children, rounds  of the evolution that maximises each sample.
-    pool         the only genotypes to choose from, [m, decisions]; None: all of the space.
-    scores       cheap scores of genotypes, or None. They are computed for all networks of the
-                 history, and where these show that they help (`cheap_scores`), for the
-                 `shortlist` best of each proposal, which they re-rank.
+    start        evaluations that must have started before the model is used; until then, large
+                 random networks are proposed.
+    few          evaluations that must have succeeded before the model is used, at least `RELEARN`.
+    temperature  largest factor of the deviations of samples from the mean; the factors of a batch
+                 range from 0 to this.
+    rows         number of best networks, and of last pending networks, that the model is fitted
+                 to; worse networks say little about the best ones.
+    learn        number of first evaluations from which the prior variances are learned.
+    elites, children, rounds  sizes of the evolution that maximises each sample.
+    generation   proposals per call if evaluations cost nothing.
+    pool         candidate genotypes [m, decisions]; None for the whole space.
+    scores       function that returns cheap scores of genotypes, or None. Scores are computed for
+                 all networks of the history. If they help (`cheap_scores`), they are also computed
+                 for the `shortlist` best candidates per proposal, to re-rank these.
     """
 
     space: SearchSpace
@@ -105,7 +116,7 @@ class Predictor:
         return Memorised(self.space, self.scores)
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         known = np.flatnonzero(np.isfinite(history.accuracy))
         if len(known) < self.few or len(known) + len(history.pending) < self.start:
             return self._first(history, count, rng)
@@ -113,14 +124,14 @@ class Predictor:
         prior = self._prior(history, known[:early])
         data = self._data(history, known, prior)
         share = self._explained(data, prior)
-        samples = max(count, self.shortlist // 3) if share else count  # for a varied shortlist
+        samples = max(count, self.shortlist // 3) if share else count  # for a diverse shortlist
         models = self._models(data, prior, samples, rng)
         rewards_of = partial(self._rewards, models)
-        # where many are wanted, elites may be known networks: what comes behind them counts too
+        # for large counts, the elites may all be known networks: keep the next best ones too
         keep = self.elites + (self.children if count > self.generation else 0)
         tried = data.genotypes[: data.known]
         ranked = self._maxima(tried, rewards_of, samples, history, rng, keep=keep)
-        # the best of every sample, then the second best where those are too few
+        # the best network of every sample, then the second best ones, and so on
         found = fresh(ranked.swapaxes(0, 1).reshape(-1, ranked.shape[2]), history)
         if share and len(found):
             found = self._reranked(found[: self.shortlist * count], data, prior, share, count, rng)
@@ -129,7 +140,10 @@ class Predictor:
         return sample_fresh(history, count, rng)
 
     def _first(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Random networks, the largest of four times as many: the best ones use their budget."""
+        """Return the largest of four times as many random networks.
+
+        The best networks are usually close to the limit.
+        """
         if self.pool is None:
             draws = sample_fresh(history, 4 * count, rng)
         else:
@@ -137,7 +151,7 @@ class Predictor:
         return draws[np.argsort(-history.space.costs(draws).flops, kind="stable")][:count]
 
     def _prior(self, history: History, early: np.ndarray) -> Prior:
-        """What the `early` rows teach about the size of effects; learned again as they grow."""
+        """Return the prior fitted to the `early` rows, cached by their number."""
         if (memo := self._priors.get(history)) and memo[0] == len(early):
             return memo[1]
         seen = observations(history, early)
@@ -149,7 +163,7 @@ class Predictor:
         return prior
 
     def _data(self, history: History, known: np.ndarray, prior: Prior) -> Data:
-        """The best of the known rows, and what is pending, as if it had ended as expected."""
+        """Return the best known rows, and pending networks with their expected accuracies."""
         seen = observations(history, known)
         best = self._ordered(seen.accuracy, history.costs[known])[: self.rows]
         rows, pending = known[best], history.pending[-self.rows :]
@@ -169,7 +183,7 @@ class Predictor:
         )
 
     def _ordered(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
-        """Rows [n] of what was evaluated, those first that matter most."""
+        """Return the rows [n] of evaluated networks, the most important first."""
         return np.argsort(-self.objective.reward(accuracy, costs), kind="stable")
 
     def _features(self, genotypes: np.ndarray, costs: Costs) -> np.ndarray:
@@ -178,9 +192,9 @@ class Predictor:
     def _weights(
         self, data: Data, prior: Prior, count: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """Weights [f, count] drawn around what the data teach.
+        """Return weights [f, count] drawn from the tempered posterior.
 
-        One from each of `count` equal ranges of temperature, the coldest first.
+        There is one draw from each of `count` equal ranges of temperature, the lowest first.
         """
         heat = self.temperature * (np.arange(count) + rng.random(count)) / count
         return posterior_weights(
@@ -188,13 +202,13 @@ class Predictor:
         )
 
     def _models(self, data: Data, prior: Prior, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Samples of the model as matrices W [count, u, u] with accuracy = u' W u in percent."""
+        """Return samples of the model, W [count, u, u], with accuracy = u' W u in percent."""
         models = self._basis.collapse(prior.spread * self._weights(data, prior, count, rng))
         models[:, 0, 0] += prior.center
         return models
 
     def _explained(self, data: Data, prior: Prior) -> float:
-        """The share of variance that the scores explain of what was evaluated; 0.0: no help."""
+        """Return the share of variance that the scores explain; 0.0 if they are not used."""
         if self.scores is None:
             return 0.0
         rows = slice(data.known)
@@ -212,7 +226,7 @@ class Predictor:
         count: int,
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """The best of the shortlist [m, decisions] under samples of the model with the scores."""
+        """Return the best of the shortlist [m, decisions] under samples of a model with scores."""
         scores = self._scored(np.concatenate([data.genotypes, shortlist]))
         extra = Scale.of(scores[: data.known])(scores)
         known, new = np.split(extra, [len(data.genotypes)])
@@ -238,8 +252,10 @@ class Predictor:
         *,
         keep: int,
     ) -> np.ndarray:
-        """The `keep` best [samples, keep, decisions] of the last generation of an evolution on each
-        sample, best first."""
+        """Maximise each sample by evolution; return the best networks of the last generation.
+
+        Returns genotypes [samples, keep, decisions], best first.
+        """
         if self.pool is not None:
             pool = fresh(self.pool, history)
             pool = np.broadcast_to(pool, (samples, *pool.shape))
@@ -255,15 +271,19 @@ class Predictor:
         return elites
 
     def _rewards(self, models: np.ndarray, genotypes: np.ndarray) -> np.ndarray:
-        """Rewards [samples, m] of genotypes [samples, m, decisions]; -inf outside the limits."""
+        """Return rewards [samples, m] of genotypes [samples, m, decisions]; -inf if infeasible."""
         accuracy, costs = self._accuracy(models, genotypes)
         rewards = self.objective.reward(accuracy.ravel(), costs)
         allowed = self.objective.feasible(costs)
         return np.where(allowed, rewards, -np.inf).reshape(accuracy.shape)
 
     def _accuracy(self, models: np.ndarray, genotypes: np.ndarray) -> tuple[np.ndarray, Costs]:
-        """Accuracy float64 [samples, m] of genotypes [samples, m, decisions] under each sample,
-        and the costs of all of them in a row."""
+        """Return the accuracies under each sample, and the costs of all genotypes in a row.
+
+        genotypes  [samples, m, decisions].
+
+        Returns float64 [samples, m] and costs of samples * m networks.
+        """
         flat = genotypes.reshape(-1, genotypes.shape[2])
         costs = self.space.costs(flat)
         described = self._basis.describe(flat, costs).reshape(*genotypes.shape[:2], -1)
@@ -272,7 +292,7 @@ class Predictor:
     def _select(
         self, genotypes: np.ndarray, rewards: np.ndarray, count: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The `count` best distinct genotypes of each sample with their rewards."""
+        """Return the `count` best distinct genotypes of each sample and their rewards."""
         keys = self.space.keys(genotypes.reshape(-1, genotypes.shape[2])).reshape(rewards.shape)
         order = np.argsort(keys, axis=1)
         keys = np.take_along_axis(keys, order, 1)
@@ -283,7 +303,7 @@ class Predictor:
         return genotypes[rows, order[rows, best]], rewards[rows, best]
 
     def _vary(self, elites: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Children [samples, children, decisions]: some crossed, then one to a few mutations."""
+        """Return children [samples, children, decisions], by crossover and mutation."""
         samples, count, decisions = elites.shape
         shape = (samples, self.children, decisions)
         chance = rng.random((3, *shape), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Random search: uniform over the feasible networks. The baseline every strategy must beat."""
+"""Random search, the baseline of all other strategies."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from nas.strategies.base import sample_fresh
 
 @dataclass(frozen=True)
 class Random:
-    """Independent draws within the limits."""
+    """Independent random draws of feasible networks.
+
+    generation  proposals per call if evaluations cost nothing.
+    """
 
     generation: int = 5000
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         return sample_fresh(history, count, rng)

@@ -91,9 +91,9 @@ def test_a_damaged_entry_counts_as_missing_and_is_written_anew(
 
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", "a" * 63, KEY.upper(), KEY + "\n", "/"])
 def test_a_key_that_is_none_is_no_path(tmp_path: Path, key: str) -> None:
-    with pytest.raises(ValueError, match="is no key"):
+    with pytest.raises(ValueError, match="is not a key"):
         Cache(tmp_path).get(key)
-    with pytest.raises(ValueError, match="is no key"):
+    with pytest.raises(ValueError, match="is not a key"):
         Cache(tmp_path).put(key, ANSWER)
     assert list(tmp_path.iterdir()) == []
 

@@ -178,7 +178,7 @@ def test_ctrl_c_saves_what_was_found_and_resume_goes_on(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "interrupted, the result so far is saved" in out
+    assert "interrupted, the results so far are saved" in out
     search = json.loads((tmp_path / "run" / "search.json").read_text())
     assert search["status"] == "interrupted"
     evaluated = search["outcome"]["evaluated"]

@@ -123,7 +123,7 @@ def test_the_final_report_repeats_it_and_says_whether_the_best_is_ahead(
     assert "warning: the 8 networks differ by" in found.out
     assert "the best is within noise of 1 other" in found.out
     assert "47.50 ± 5.8" in found.out  # the error of the images together with that of two seeds
-    assert "±: one standard deviation, of 72 held-out images" in found.out
+    assert "±: one standard deviation, from 72 held-out images" in found.out
 
 
 def test_a_clear_choice_is_called_clear() -> None:

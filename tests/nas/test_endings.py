@@ -32,7 +32,7 @@ def history(*answers: Answer) -> History:
         (
             (),
             "out of time",
-            "no training could begin within --max-time 10 s, while the worker "
+            "no training could start within --max-time 10 s, while the worker "
             "processes were set up; one training takes about 40 s; use a larger --max-time",
         ),
         ((), "interrupted", "interrupted before the first evaluation ended"),
@@ -41,8 +41,8 @@ def history(*answers: Answer) -> History:
         (
             (FAILED,),
             "finished",
-            "the only evaluation failed, by out of memory; --resume with a "
-            "larger --budget evaluates others",
+            "the only evaluation failed, by out of memory; use --resume with a "
+            "larger --budget to evaluate others",
         ),
         (
             (FAILED, FAILED),
@@ -53,19 +53,20 @@ def history(*answers: Answer) -> History:
         (
             (STOPPED, STOPPED),
             "finished",
-            "all 2 evaluations were stopped early; --scheduler fifo trains all to the end",
+            "all 2 evaluations were stopped early; use --scheduler fifo to train all networks to "
+            "the end",
         ),
         (
             (STOPPED, FAILED, FAILED),
             "interrupted",
-            "none of 3 evaluations came to its end: 1 were stopped early and 2 failed, the first "
-            "by out of memory; --scheduler fifo trains all to the end",
+            "none of 3 evaluations finished: 1 were stopped early and 2 failed, the first "
+            "by out of memory; use --scheduler fifo to train all networks to the end",
         ),
         (
             (FAILED,),
             "out of time",
             "the only evaluation failed, by out of memory; no further "
-            "training could begin in time: use a larger --max-time",
+            "training could start in time; use a larger --max-time",
         ),
         ((FULL, FAILED), "finished", ""),
     ],

@@ -230,7 +230,10 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
         ),
         (("--data", "DATA", "--workers", "0"), "--workers: 0 is not allowed"),
         (("--data", "DATA", "--classes", "10"), "classes: 10 is not allowed; the data have"),
-        (("--data", "DATA", *CHANGES, "--target-flops", "1K"), "below what space 'compact' can do"),
+        (
+            ("--data", "DATA", *CHANGES, "--target-flops", "1K"),
+            "below the range of space 'compact'",
+        ),
         (("--data", "DATA", "--space", "compct"), "did you mean compact"),
         (("--data", "DATA", "--set", "minival=0"), "--set minival: a comparison needs held-out"),
         (("--data", "DATA", *CHANGES, "--longest", "epochs=3,share=0.1"), "leaves 4 of 42"),

@@ -132,5 +132,5 @@ def test_a_time_in_which_no_training_can_begin_is_said(
     )
     assert ended.returncode == 1
     line = ended.stderr.splitlines()[-1]
-    assert line.startswith("nas.search: no training could begin within --max-time")
+    assert line.startswith("nas.search: no training could start within --max-time")
     assert "one training takes about" in line

@@ -116,7 +116,7 @@ def test_the_results_are_those_of_any_search(finished: tuple[Path, str, str]) ->
     assert set(history["fidelity"].to_pylist()) <= {1 / 3, 1.0}
     assert "6 networks evaluated" in shown
     assert re.search(rf"-m train.run {folder}/best.json --data imagefolder:\S+ --recipe \w+", shown)
-    assert "the best ones 1 time again" in shown
+    assert "and 1 further evaluation of the best ones" in shown
     assert not list((folder / "trainings").glob("*"))  # checkpoints of finished trainings
 
 

@@ -38,13 +38,13 @@ def told(
 def test_the_whole_time_is_that_of_all_trainings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "about 53 min in all, 6 further trainings" in told(monkeypatch, capsys)
+    assert "about 53 min in all, including 6 further trainings" in told(monkeypatch, capsys)
 
 
 def test_the_whole_time_is_within_the_limit_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = told(monkeypatch, capsys, max_time=1200.0)
-    assert "no new network begins after 20 min" in text
+    assert "no new network starts after 20 min" in text
     assert "about 24 min in all" in text
     assert "about 53 min in all" in told(monkeypatch, capsys, max_time=36000.0)

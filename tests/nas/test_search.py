@@ -121,7 +121,7 @@ def test_an_evaluator_that_miscounts_is_refused() -> None:
         def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
             return Evaluations(np.ones(1), np.ones(1), np.ones(1))
 
-    with pytest.raises(ValueError, match="gave 1 answers to 2 genotypes"):
+    with pytest.raises(ValueError, match="returned 1 evaluations for 2 genotypes"):
         search(b0_space(), Miscounts(), TARGET, Random(), 4, LoopOptions(workers=2))
 
 

@@ -188,16 +188,16 @@ BAD: dict[str, tuple[list[str], str]] = {
     "own, twice": ([*LATENCY, "own.json,copy.json"], "--on: own is given twice"),
     "latency unknown": (
         [*LATENCY, "a100"],
-        "the latency on a100 is not known; it is on zcu102, vck190; or use --target-throughput\n",
+        "the latency on a100 is not known; use zcu102, vck190; or use --target-throughput\n",
     ),
     "max latency unknown": (
         [*FLOPS, "--max-latency", "5ms", "--on", "tpuv2"],
-        "tpuv2 is not known; it is on zcu102, vck190; or use --min-throughput\n",
+        "tpuv2 is not known; use zcu102, vck190; or use --min-throughput\n",
     ),
     "no device": ([*LATENCY, "train_time"], "the latency on train_time is not known"),
     "throughput of no device": (
         ["--target-throughput", "12K", "--on", "train_time"],
-        "--target-throughput: the throughput on train_time is not known; it is on a100, rtx3090",
+        "--target-throughput: the throughput on train_time is not known; use a100, rtx3090",
     ),
     "a device alone": (
         ["--on", "a100"],
@@ -214,11 +214,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a rate": ([*LATENCY[:1], "5K", "--on", "zcu102"], "'5K' is not a time"),
     "no unit": ([*LATENCY[:1], "5", "--on", "zcu102"], "'5' is not a time"),
     "too fast": ([*LATENCY[:1], "1us", "--on", "zcu102"], "ranges from 1.26ms to 31.6ms"),
-    "too fast a rate": (["--target-throughput", "1G", "--on", "a100"], "images/s; ask for less"),
+    "too fast a rate": (["--target-throughput", "1G", "--on", "a100"], "images/s; use a lower one"),
     "too short": ([*FLOPS, "--max-train-time", "1s"], "its train_time ranges from 9"),
     "other space": ([*LATENCY, "zcu102", "--space", "mnasnet"], "cannot predict for 'mnasnet'"),
     "other side": ([*LATENCY, "zcu102", "--resolution", "192"], "resolution 192"),
-    "two targets": ([*FLOPS, *LATENCY, "zcu102"], "give the other as --max-latency"),
+    "two targets": ([*FLOPS, *LATENCY, "zcu102"], "give the other one as --max-latency"),
     "missing file": ([*LATENCY, "none.json"], "none.json: No such file or directory"),
     "not JSON": ([*LATENCY, "text.json"], "text.json: Expecting value"),
     "no device file": ([*LATENCY, "other.json"], "it is not a device file"),
@@ -237,16 +237,19 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "limit, file": (
         [*FLOPS, "--limit", "latency@own.json:8ms"],
-        "--on FILE names one of your own",
+        "add your own device by --on FILE",
     ),
     "limit, latency": (
         [*FLOPS, "--limit", "latency@a100:5ms"],
-        "--limit: the latency on a100 is not known; its throughput is",
+        "--limit: the latency on a100 is not known; use its throughput",
     ),
     "limit, training": ([*FLOPS, "--limit", "throughput@train_time:5"], "is not known"),
     "limit, nan": ([*FLOPS, "--limit", "throughput@a100:nan"], "'nan' is not a rate"),
     "also": ([*FLOPS, "--also", "latency@zcu999:8ms:-0.1"], "--also: device: 'zcu999' is unknown"),
-    "also, latency": ([*FLOPS, "--also", "latency@a100:8ms:-0.1"], "is not known; its throughput"),
+    "also, latency": (
+        [*FLOPS, "--also", "latency@a100:8ms:-0.1"],
+        "is not known; use its throughput",
+    ),
     "also, reward for slow": (
         [*FLOPS, "--also", "throughput@a100:8K:-0.1"],
         "has the exponent -0.1; use a number from 0 to 10 for a throughput",
@@ -258,7 +261,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "schedule": ([*FLOPS, "--schedule", "longer"], "did you mean long?"),
     "schedule of a table": (
         [*FLOPS, "--schedule", "long", "--evaluator", "table", "--table", "x.csv"],
-        "--schedule: evaluator table has none; leave it out",
+        "--schedule: evaluator table does not use it; leave it out",
     ),
 }
 

@@ -35,17 +35,17 @@ from tests.speed import slowness
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "no database URL"),
-        ("study.db", "no database URL"),
+        ("", "is not a database URL"),
+        ("study.db", "is not a database URL"),
         ("mysql://root:secret@host/x", "'mysql' is not supported"),
         ("postgresql+psycopg2://root:secret@host/x", "is not supported"),
-        ("://root:secret@host", "no database URL"),
-        ("postgresql://root:secret@host:wrong/x", "no database URL"),
+        ("://root:secret@host", "is not a database URL"),
+        ("postgresql://root:secret@host:wrong/x", "is not a database URL"),
         ("sqlite://", "'sqlite' is not supported"),
-        ("sqlite:///", "names no plain file"),
-        ("sqlite:///study.db?mode=ro", "names no plain file"),
-        ("sqlite:///:memory:", "names no plain file"),
-        ("sqlite:///file:x.db?uri=true", "names no plain file"),
+        ("sqlite:///", "is not a plain file"),
+        ("sqlite:///study.db?mode=ro", "is not a plain file"),
+        ("sqlite:///:memory:", "is not a plain file"),
+        ("sqlite:///file:x.db?uri=true", "is not a plain file"),
         ("sqlite:////nowhere/at/all/study.db", "the folder /nowhere/at/all does not exist"),
         ("sqlite:////proc/study.db", "cannot be used"),
         ("sqlite:////etc", "cannot be used"),
@@ -93,7 +93,7 @@ def test_a_file_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> No
     folder = tmp_path / name
     folder.mkdir()
     if "?" in name and Version(sqlalchemy.__version__) < Version("2.1"):  # it is read as a query
-        with pytest.raises(ValueError, match="names no plain file"):
+        with pytest.raises(ValueError, match="is not a plain file"):
             opened(f"sqlite:///{folder}/study.db")
         return
     with opened(f"sqlite:///{folder}/study.db") as study:
@@ -175,9 +175,9 @@ def test_what_others_put_into_the_study_is_left_alone(study: Study, url: str) ->
     assert number == 2
     assert study.abandoned() == []
     theirs.tell(number, state=optuna.trial.TrialState.FAIL)  # by hand, in the dashboard
-    assert history_of(study).error.tolist() == ["ended by somebody else"]
+    assert history_of(study).error.tolist() == ["ended by another program"]
     assert not study.finish(number, Answer(60.0))
-    assert history_of(study).error.tolist() == ["ended by somebody else"]
+    assert history_of(study).error.tolist() == ["ended by another program"]
 
 
 def test_a_trial_costs_the_driver_little_time(url: str) -> None:

@@ -128,7 +128,7 @@ def test_a_killed_search_resumes(place: Path) -> None:
         (["--target-flops", str(int(WHOLE * 0.6))], ""),
         (["--max-params", "9K"], ""),
         (["--target-flops", "900M"], "target: 900M is not allowed; use a value"),
-        (["--target-flops", "1K"], "flops: a limit of 1,000 is below what space 'parent' can do"),
+        (["--target-flops", "1K"], "flops: a limit of 1,000 is below the range of space 'parent'"),
         (["--targets", "5M,x"], "--targets: 'x' is not a size"),
         (["--targets", "5M,5.0001M"], "--targets: '5M,5.0001M' has targets that are nearly equal"),
         (["--targets", "5M", "--target-flops", "4M"], "--target-flops: leave it out where --targe"),
