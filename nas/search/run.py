@@ -55,7 +55,7 @@ def run_search(
         earlier = None
         if resume:
             if not place:
-                raise ValueError("resume: which search? give its folder as --out DIR")
+                raise ValueError("resume: the folder of the search is missing; use --out DIR")
             earlier = record.read_earlier(Path(place), changes or {})
             config = earlier.config
         assert config is not None  # see check_call
