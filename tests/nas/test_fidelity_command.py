@@ -245,7 +245,7 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
         (("--data", "DATA", *CHANGES, "--fidelities", "epochs=x"), "is not understood"),
         (("--data", "DATA", *CHANGES, "--device", "abacus"), "device: 'abacus' is unknown"),
         (("--data", "ONE"), "for each of two classes or more"),
-        (("--resume",), "resume: which comparison"),
+        (("--resume",), "resume: the folder of the comparison is missing"),
         (("--resume", "--out", "nowhere"), "holds no comparison"),
     ],
 )
