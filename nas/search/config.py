@@ -103,7 +103,7 @@ class MeasuringOptions(Config):
         metavar="DIR",
         parse=absolute_path,
         later=True,
-        help="folder of checkpoints of unfinished trainings, shared by all nodes and drivers "
+        help="folder of checkpoints of unfinished trainings, shared by all nodes and processes "
         "(default: in the folder of the results)",
     )
 

@@ -34,12 +34,12 @@ def _before_the_first(status: str, max_time: float | None, each: float) -> str:
     return {
         "interrupted": "interrupted before the first evaluation ended",
         "exhausted": "no network within the limits could be proposed; use wider limits",
-        "finished": "nothing was evaluated: the budget is used up by other drivers",
+        "finished": "nothing was evaluated: other processes on the same study used up the budget",
     }.get(status, "nothing was evaluated")
 
 
 def _what_became(history: History) -> str:
-    """Return how the evaluations ended, none of which was full."""
+    """Return how the evaluations ended; none of them finished."""
     count = len(history)
     failed = [reason for reason in history.error if reason]
     evaluations = "the only evaluation" if count == 1 else f"all {count:,} evaluations"

@@ -37,7 +37,11 @@ def history(*answers: Answer) -> History:
         ),
         ((), "interrupted", "interrupted before the first evaluation ended"),
         ((), "exhausted", "no network within the limits could be proposed; use wider limits"),
-        ((), "finished", "nothing was evaluated: the budget is used up by other drivers"),
+        (
+            (),
+            "finished",
+            "nothing was evaluated: other processes on the same study used up the budget",
+        ),
         (
             (FAILED,),
             "finished",
