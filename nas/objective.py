@@ -1,4 +1,4 @@
-"""What a search maximises: rewards from accuracy and cost, hard limits, and the Pareto front."""
+"""Objective of a search: rewards of accuracy and cost, hard limits, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from search_spaces.cost import MEASURED, Cost, Costs, cost_label, cost_text, is_
 from vbs.plugins import blamed, is_reference, load_object, reference_to
 from vbs.text import quoted, shortened
 
-PART = 250_000  # rows at a time, so that a long history is not held several times
+PART = 250_000  # rows at a time, so that a long history is not copied as a whole
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 # of the user's own: (accuracy [n] in percent, {cost name: [n]}) -> [n]
 PluginReward = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
 
 
 def mnas(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """accuracy x ratio^w on both sides of the target: the soft form (MnasNet, section 3)."""
+    """Return accuracy x ratio^w: the soft form (Tan et al. 2019, MnasNet, section 3)."""
     return accuracy * ratio**exponent
 
 
 def mnas_hard(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """accuracy up to the target, accuracy x ratio^w beyond it (MnasNet's hard form: w = -1)."""
+    """Return the accuracy up to the target, accuracy x ratio^w above it (MnasNet's hard form)."""
     return accuracy * np.maximum(ratio, 1.0) ** exponent
 
 
 def absolute(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """accuracy + w x |ratio - 1|, w in accuracy as a fraction (TuNAS, Bender et al. 2020)."""
+    """Return accuracy + w x |ratio - 1| (Bender et al. 2020, TuNAS); w is a share of 1."""
     return accuracy + 100.0 * exponent * np.abs(ratio - 1.0)
 
 
 def feasible(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """accuracy alone: the best within the limits."""
+    """Return the accuracy: the most accurate network within the limits is the best."""
     return np.array(accuracy, np.float64)
 
 
-# reward function, and its w where the user names none
+# reward functions, and their default w
 REWARDS: dict[str, tuple[Reward, float]] = {
     "mnas": (mnas, -0.07),
     "mnas-hard": (mnas_hard, -1.0),
@@ -48,13 +48,13 @@ REWARDS: dict[str, tuple[Reward, float]] = {
 
 
 def _check_cost(what: str, name: str) -> None:
-    """ValueError where there is no cost of that name."""
+    """Raise ValueError if there is no cost of this name."""
     if not is_measured(name):
         one_of(what, name, (*Cost._fields, *MEASURED))
 
 
 def plugin_reward(name: str) -> PluginReward:
-    """The function that a text like file.py:name names; ValueError where there is none."""
+    """Return the function that "path/to/file.py:name" names; raises ValueError if there is none."""
     function = load_object(name, what="reward")
     if not callable(function):
         raise ValueError(f"reward: {shortened(name)} is {quoted(function, 60)}, not a function")
@@ -63,24 +63,27 @@ def plugin_reward(name: str) -> PluginReward:
 
 @dataclass(frozen=True, init=False)
 class Objective:
-    """A reward around a target cost, and limits that are checked before anything is evaluated.
+    """A reward with a target cost, and limits that are checked before a network is evaluated.
 
-    target       the cost the search aims at, in the unit of the cost `of`.
-    reward       a name of `REWARDS`, kept as `reward_name` (`reward` is the method); exponent its
-                 w, None for the published value. Or a function of your own at the top of a module,
-                 or its name, "package.module:name" or "path/to/file.py:name": it gets accuracies
-                 [n] in percent and a mapping of costs {name: [n]}, and returns rewards [n].
-    over_target  "forbid": networks above the target are infeasible; "allow": the reward alone
-                 weighs them ("feasible" has nothing to weigh with, so it cannot allow them).
-    limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
-    of           name of the cost that the target is about: FLOPs (multiply-adds), or any other of
-                 `Cost` or of `search_spaces.cost.MEASURED` (seconds), such as "latency", or
-                 "latency@zcu102" on a device.
+    target       target of the cost `of`, in its unit.
+    reward       a name in `REWARDS`, stored as `reward_name` (`reward` is a method). Or your own
+                 function at the top level of a module, or its name, "package.module:name" or
+                 "path/to/file.py:name": it gets accuracies [n] in percent and a mapping of costs
+                 {name: [n]}, and returns rewards [n].
+    exponent     w of the reward, from -10 to 0. None: the published value.
+    over_target  "forbid": networks above the target are infeasible. "allow": only the reward
+                 depends on the target; not with "feasible", which does not use it.
+    limits       further limits ((cost name, largest value), ...), e.g. (("params", 6e6),).
+    of           name of the target's cost: "flops" (multiply-adds), another field of `Cost`, or a
+                 name in `search_spaces.cost.MEASURED` (seconds), such as "latency", or
+                 "latency@zcu102" for a device.
     also         further factors of the accuracy in the reward, ((cost name, reference, exponent),
-                 ...), each (cost / reference)^exponent: P^v of V2 is ("params", 7e6, -0.05).
+                 ...), each (cost / reference)^exponent. The factor P^v of EfficientNetV2 is
+                 ("params", 7e6, -0.05).
 
-    `Objective(400e6)` aims at 400M FLOPs, `Objective(0.02, of="latency")` at 20 ms; measured
-    costs must be among those of the space, see `SearchSpace.measured_by`.
+    The target of `Objective(400e6)` is 400M FLOPs, that of `Objective(0.02, of="latency")` 20 ms.
+    The space must have the measured costs, see `SearchSpace.measured_by`. Raises ValueError for
+    values that are not allowed.
     """
 
     target: float
@@ -119,7 +122,7 @@ class Objective:
         self._check()
 
     def _check(self) -> None:
-        """Fill in the exponent; ValueError for values that are not allowed."""
+        """Set the default exponent; raise ValueError for values that are not allowed."""
         _check_cost("target", self.of)
         if not np.isfinite(self.target) or self.target <= 0:
             raise ValueError(f"target_{self.of}: {quoted(self.target)} is not a number above 0")
@@ -162,30 +165,30 @@ class Objective:
 
     @property
     def own_reward(self) -> bool:
-        """Whether the reward is a function of the user's own."""
+        """Whether the reward is the user's own function."""
         return is_reference(self.reward_name, REWARDS)
 
     @property
     def all_limits(self) -> tuple[tuple[str, float], ...]:
-        """Every hard limit, the target among them unless it may be exceeded."""
+        """All hard limits, including the target with over_target "forbid"."""
         target = ((self.of, float(self.target)),) if self.over_target == "forbid" else ()
         return target + self.limits
 
     @property
     def cost_names(self) -> set[str]:
-        """The costs that rewards and limits depend on."""
+        """Names of the costs that rewards and limits depend on."""
         limits, also = (name for name, _ in self.limits), (name for name, _, _ in self.also)
         return {self.of, *limits, *also}
 
     @property
     def limits_text(self) -> str:
-        """Every hard limit, as printed: "flops 400M, latency 20ms"."""
+        """All hard limits as text: "flops 400M, latency 20ms"."""
         return ", ".join(
             f"{cost_label(name)} {cost_text(name, largest)}" for name, largest in self.all_limits
         )
 
     def reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
-        """Rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""
+        """Return rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""
         assert self.exponent is not None  # set by `_check`
         if self.own_reward:
             return self._own_reward(accuracy, costs)
@@ -197,7 +200,7 @@ class Objective:
         return REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
 
     def _own_reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
-        """By the user's function; it may leave NaN out of account."""
+        """Return rewards by the user's function, which need not handle NaN."""
         by_name = {name: costs.get(name) for name in (*Cost._fields, *costs.extra)}
         function = plugin_reward(self.reward_name)
         with blamed("reward", self.reward_name):
@@ -216,14 +219,14 @@ class Objective:
         return rewards
 
     def violation(self, costs: Costs) -> np.ndarray:
-        """By what share the worst broken limit is exceeded, [n]; 0.0 where all are kept."""
+        """Return the largest share by which a limit is exceeded, [n]; 0.0 if none is."""
         worst = np.zeros(len(costs))
         for name, largest in self.all_limits:
             worst = np.maximum(worst, costs.get(name) / largest - 1.0)
         return worst
 
     def feasible(self, costs: Costs) -> np.ndarray:
-        """Which networks keep every limit, bool [n]."""
+        """Return whether networks are within all limits, bool [n]."""
         feasible = np.ones(len(costs), bool)
         for name, largest in self.all_limits:
             feasible &= costs.get(name) <= largest
@@ -231,14 +234,13 @@ class Objective:
 
 
 def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:
-    """Rows [k] of the networks that no other beats in accuracy and FLOPs, by rising FLOPs.
+    """Return the rows [k] of the Pareto front of accuracy [n] and FLOPs [n], by rising FLOPs.
 
-    Of equal networks the first stands for all; rows with NaN accuracy never belong.
+    Of equal networks only the first is returned. Rows with NaN accuracy are never returned.
     """
     front = np.empty(0, np.int64)
-    for start in range(
-        0, len(accuracy), PART
-    ):  # the front of all is the front of the parts' fronts
+    # the front of all rows is the front of the fronts of their parts
+    for start in range(0, len(accuracy), PART):
         part = np.arange(start, min(start + PART, len(accuracy)))
         rows = np.concatenate([front, part[~np.isnan(accuracy[part])]])
         front = rows[_front_of(accuracy[rows], flops[rows], rows)]
@@ -246,16 +248,16 @@ def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:
 
 
 def _front_of(accuracy: np.ndarray, flops: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Indices of the front of networks [n]; of equal ones the first by `rows` [n]."""
+    """Return the indices of the front of networks [n]; of equal ones the first by `rows` [n]."""
     order = np.lexsort((rows, -accuracy, flops))
     best_before = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
     return order[accuracy[order] > best_before[: len(order)]]
 
 
 def highest(values: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the `count` highest values [n], the highest first; of equal ones the first first.
+    """Return the rows of the `count` highest values [n], in falling order; equal ones keep theirs.
 
-    NaN counts as less than any number.
+    NaN is lower than any number.
     """
     found = np.empty(0, np.int64)
     for start in range(0, len(values), PART):

@@ -78,14 +78,14 @@ class StudyOptions(Config):
         metavar="URL",
         parse=storage_url,
         later=True,
-        help="database that several drivers share: postgresql://USER@HOST/NAME (default: a file "
+        help="database that several processes share: postgresql://USER@HOST/NAME (default: a file "
         "in the folder)",
     )
     study: str = option(
         "search",
         metavar="NAME",
         later=True,
-        help="name of the study in the database; drivers with the same name share the study",
+        help="name of the study in the database; processes with the same name share the study",
     )
 
     def settings(self) -> dict[str, Any]:

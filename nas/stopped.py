@@ -1,4 +1,4 @@
-"""Exceptions that stop a search by measurement early; its results so far are kept."""
+"""Exceptions that stop a search with workers early; its results so far are kept."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Short trainings of given networks with several seeds, on one machine or a cluster.
 
-The trainings are a search by measurement (`nas.search.asynchronous`) over a space with one
+The trainings are a search with workers (`nas.search.asynchronous`) over a space with one
 decision, the network. They have all properties of such a search: every result is written to an
 Optuna study at once, no training is repeated, several processes may share the work, and failures
 are recorded with their reasons.
