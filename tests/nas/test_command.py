@@ -197,7 +197,7 @@ MISTAKES = {
     "long name": ([*QUICK, "--out", "x" * 300], "cannot be written"),
     "no name": ([*QUICK, "--out", ""], "name of the folder is empty"),
     "file as folder": ([*QUICK, "--out", "/etc/hostname"], "cannot be written"),
-    "resume what": (["--resume"], "give its folder as --out DIR"),
+    "resume what": (["--resume"], "the folder of the search is missing; use --out DIR"),
     "resume nothing": (["--resume", "--out", "nothing"], "holds no search"),
 }
 
