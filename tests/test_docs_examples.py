@@ -71,10 +71,11 @@ def test_device(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_types_agree_with_those_of_the_packages() -> None:
-    pytest.importorskip("mypy")
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_types_agree_with_those_of_the_packages(checker: str) -> None:
+    pytest.importorskip(checker)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", *map(str, sorted(EXAMPLES.glob("*.py")))],
+        [sys.executable, "-m", checker, *map(str, sorted(EXAMPLES.glob("*.py")))],
         cwd=ROOT,
         capture_output=True,
         text=True,
