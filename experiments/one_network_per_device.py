@@ -189,6 +189,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 
 def main() -> int:
+    """Measure and write the result; return the exit code."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--budget", type=int, default=200_000)
     parser.add_argument("--out", type=Path, default=RESULTS / "one_network_per_device.json")

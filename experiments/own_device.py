@@ -114,6 +114,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
+    """Measure and write the result; return the exit code."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=90.0, help="time to measure each kit")
     parser.add_argument("--out", type=Path, default=RESULTS / "own_device.json")

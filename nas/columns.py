@@ -38,7 +38,7 @@ class Columns:
         return name in self._shapes
 
     def add(self, name: str, values: np.ndarray) -> None:
-        """A further column, with the values [n] of the rows that are there."""
+        """Add a column, with the values [n] of the existing rows."""
         self._shapes[name] = (values.dtype, values.shape[1:])
         self._allocate(name, self._count)[: self._count] = values
 
@@ -57,7 +57,7 @@ class Columns:
         self._count = end
 
     def _given(self, name: str, rows: Mapping[str, Any]) -> np.ndarray:
-        """The values of a column as an array, 0-dimensional where all rows have one."""
+        """Return the values of a column as an array, 0-dimensional for one value of all rows."""
         dtype, _ = self._shapes[name]
         if rows.get(name) is not None:
             return np.asarray(rows[name], dtype)
@@ -81,14 +81,14 @@ class Columns:
         return True
 
     def _reserved(self, name: str, rows: int) -> np.ndarray:
-        """The array of a column with room for that many rows."""
+        """Return the array of a column with space for `rows` rows."""
         array = self._arrays.get(name)
         if array is None or len(array) < rows:
             return self._allocate(name, rows)
         return array
 
     def _allocate(self, name: str, rows: int) -> np.ndarray:
-        """A new array, twice as long so that appending costs constant time on average."""
+        """Return a new array, twice as long, so that appending takes constant time on average."""
         dtype, shape = self._shapes[name]
         old = self._arrays.get(name)
         room = max(ROOM, rows, 0 if old is None else 2 * len(old))
@@ -101,7 +101,7 @@ class Columns:
         return grown
 
     def view(self, name: str) -> np.ndarray:
-        """The rows of a column, which cannot be written."""
+        """Return the rows of a column as a read-only array."""
         if name in self._arrays:
             view = self._arrays[name][: self._count]
             view.flags.writeable = False

@@ -52,7 +52,7 @@ class KeySet:
         return int(self._slots[self._find(key, place)]) == key
 
     def _find(self, key: int, place: int | None = None) -> int:
-        """The slot that holds a key, or the empty one where it would be."""
+        """Return the slot of a key, or the empty slot where it would be."""
         mask = len(self._slots) - 1
         if place is None:
             place = ((key * int(FACTOR)) & (2**64 - 1)) >> (64 - self._bits)
@@ -87,7 +87,7 @@ class KeySet:
             self._slots[self._find(key, place)] = key
 
     def _grow(self) -> None:
-        """A table that is at most half full of `_count` keys, with the keys of the old one."""
+        """Replace the table by a larger one, which `_count` keys fill at most by half."""
         old = self._slots
         self._bits = max(self._bits + 1, int(2 * self._count - 1).bit_length())
         self._slots = np.zeros(1 << self._bits, np.uint64)

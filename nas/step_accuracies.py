@@ -50,7 +50,7 @@ class StepAccuracies:
 
 
 def _grown(values: np.ndarray, rows: int, filler: float) -> np.ndarray:
-    """An array with room for that many rows; new ones hold the filler."""
+    """Return an array with space for `rows` rows; new rows contain the filler."""
     if rows <= len(values):
         return values
     grown = np.full(max(1024, rows, 2 * len(values)), filler, values.dtype)

@@ -53,20 +53,20 @@ class Report:
     """Callbacks of a training; override those that are needed."""
 
     def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
-        """Called before the first step.
+        """Handle the start of a training, before the first step.
 
         steps    optimizer steps of the whole run.
         history  rows of the epochs that a resumed run has already finished.
         """
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
-        """Called after every optimizer step; loss is None if reading it would synchronise."""
+        """Handle an optimizer step; `loss` is None if reading it would synchronise the device."""
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Called after every epoch with its row of the history."""
+        """Handle the end of an epoch, with its row of the history."""
 
     def stop(self) -> bool:
-        """Called after every step; return whether to save and stop."""
+        """Return whether to save and stop; called after every step."""
         return False
 
 

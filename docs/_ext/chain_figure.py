@@ -35,7 +35,7 @@ BACK = (4, 0)  # the history leads to the next genotypes
 
 
 def picture() -> str:
-    """The picture as SVG."""
+    """Return the picture as SVG."""
     height = LEFT * 2 + len(STEPS) * BOX + (len(STEPS) - 1) * GAP
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '

@@ -69,34 +69,34 @@ METAVARS = {
 
 
 def inline(text: str) -> str:
-    """A line of plain text as reStructuredText, with options as code."""
+    """Return a line of plain text as reStructuredText, with options as code."""
     if "`" not in text:
         text = re.sub(r"(?<![\w-])--[a-z][\w-]*", r"`\g<0>`", text)
     return docstrings.inline(text)
 
 
 def sentence(text: str) -> str:
-    """The text with a capital and a full stop, unless it begins with a name."""
+    """Return the text with a capital and a full stop, unless it begins with a name."""
     first = text.partition(" ")[0].rstrip(",;:")
     start = text[0].upper() if first.isalpha() and first.islower() else text[0]
     return start + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def page_name(name: str) -> str:
-    """The page of a command: "device-kit" for "device kit"."""
+    """Return the name of a command's page: "device-kit" for "device kit"."""
     return name.replace(" ", "-")
 
 
 @functools.cache
 def command(name: str) -> Command:
-    """The command that `vbs NAME` runs."""
+    """Return the command that `vbs NAME` runs."""
     found: Command = load(f"{COMMANDS[name].program}.config:COMMAND")
     return found
 
 
 @functools.cache
 def commands_with(typed: str) -> tuple[str, ...]:
-    """The commands that have an option, by the option as it is typed."""
+    """Return the commands that have an option, by the typed option."""
     return tuple(
         name
         for name in COMMANDS
@@ -106,7 +106,7 @@ def commands_with(typed: str) -> tuple[str, ...]:
 
 
 def page(name: str) -> str:
-    """The page of a command as reStructuredText."""
+    """Return the page of a command as reStructuredText."""
     found = command(name)
     guide = GUIDES[name]
     title = f"vbs {name}"
@@ -139,7 +139,7 @@ def _heading(title: str) -> list[str]:
 
 
 def _option(name: str, field: str) -> Iterator[str]:
-    """The entry of one option."""
+    """Return the entry of one option."""
     found = command(name)
     known, config = options(found.config)[field], found.config
     yield from _signature(found, field)
@@ -171,7 +171,7 @@ def _signature(found: Command, field: str) -> list[str]:
 
 
 def _run_options(found: Command) -> Iterator[str]:
-    """The options of every command, and the switches of this one."""
+    """Return the options of every command, and the switches of this one."""
     rows = {
         "--config FILE": "Options from a YAML or JSON file, or from the record of an earlier run; "
         "options of the command line override it."
@@ -189,7 +189,7 @@ def _run_options(found: Command) -> Iterator[str]:
 
 
 def values_text(config: type[Config], field: str) -> str:
-    """What an option may be: its type with the unit, its range or its names."""
+    """Return the type of an option with its unit, its range or its names."""
     known, kind = options(config)[field], kinds(config)[field]
     text = _one_value(config, field, known)
     if kind.many:
@@ -218,7 +218,7 @@ def _one_value(config: type[Config], field: str, known: Option) -> str:
 
 
 def _range(config: type[Config], field: str, known: Option) -> str:
-    """The limits of a number, as `vbs.config` checks them."""
+    """Return the limits of a number, as `vbs.config` checks them."""
     low, high = known.limits if known.limits[0] > -math.inf else LIMITS.get(field, known.limits)
     if known.parse in PARSED or low == -math.inf:
         return ""  # sizes and times are above 0
@@ -227,7 +227,7 @@ def _range(config: type[Config], field: str, known: Option) -> str:
 
 
 def default_text(config: type[Config], field: str) -> str:
-    """The default as it would be typed; for None and for what is required, in words."""
+    """Return the typed default, or words for None and for a required option."""
     default = next(each.default for each in dataclasses.fields(config) if each.name == field)
     if default is dataclasses.MISSING:
         return "none; the option is required"
@@ -286,6 +286,7 @@ def write_pages(_app: Sphinx | None = None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    """Register this extension with Sphinx."""
     app.add_directive("command-table", CommandTable)
     app.add_directive("shared-options", SharedOptions)
     app.connect("builder-inited", write_pages)

@@ -61,7 +61,7 @@ class Modules(SphinxDirective):
 
 
 def to_rst(lines: Iterable[str]) -> Iterator[str]:
-    """The lines of a docstring as reStructuredText."""
+    """Return the lines of a docstring as reStructuredText."""
     for block in _blocks(lines):
         if block[0].startswith(" "):
             yield from ["::", "", *(f"   {line}" for line in block), ""]
@@ -75,7 +75,7 @@ def to_rst(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Runs of lines between blank ones."""
+    """Return the groups of lines between blank lines."""
     block: list[str] = []
     for line in [*lines, ""]:
         if line.strip():
@@ -130,6 +130,7 @@ def skip(_app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: A
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    """Register this extension with Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.add_directive("modules", Modules)
     app.connect("autodoc-process-docstring", convert)

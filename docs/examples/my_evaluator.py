@@ -57,7 +57,7 @@ class Trained(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """A point after each step; `folder` is for a checkpoint, None where none is kept."""
+        """Yield a point after each step; `folder` is for a checkpoint, None without checkpoints."""
         final = accuracy_of(space.decode(genotype))
         rng = np.random.default_rng(seed)
         for step in range(1, STEPS + 1):

@@ -24,7 +24,7 @@ CHOICES = {
 
 @functools.cache
 def known_cost(network: Architecture) -> Cost:
-    """The exact cost of a network; a search draws the networks of a small space many times."""
+    """Return the exact cost; a search draws the networks of a small space many times."""
     return cost(network)
 
 
@@ -49,7 +49,7 @@ class Decoder:
 
 
 def two_stages(*, resolution: int = 96, classes: int = 10) -> SearchSpace:
-    """The space for an image size and a number of classes: the search fills them in by name."""
+    """Return the space for an image size and classes, which the search passes by name."""
     resolution, classes = resolution or 96, classes or 10
     return SearchSpace(
         "two_stages",

@@ -1,4 +1,6 @@
-"""Families of models that were tried as ImageNet surrogate, all with the same signature:
+"""Families of models that were tried as ImageNet surrogate.
+
+All have the same signature:
 
     fit(space, genotypes, accuracy) -> predict;  predict(genotypes) -> (mean, std), percent
 

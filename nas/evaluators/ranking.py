@@ -1,4 +1,4 @@
-"""How certain is a ranking of predicted accuracies?
+"""Certainty of a ranking of predicted accuracies.
 
 Predictions with standard deviations are treated as independent normal variables. Errors of similar
 networks are correlated, so differences between them are better known than that: the probabilities
@@ -30,7 +30,7 @@ def probability_better(
 
 
 def _normal(values: np.ndarray) -> np.ndarray:
-    """The standard normal distribution function of an array; scipy takes long to import."""
+    """Return the standard normal distribution function; importing scipy would take long."""
     scaled = (values * -(0.5**0.5)).ravel()
     return np.array([0.5 * math.erfc(each) for each in scaled]).reshape(values.shape)
 
@@ -60,9 +60,10 @@ def could_be_best(
     confidence: float = 0.95,
     draws: int = DRAWS,
 ) -> np.ndarray:
-    """Indices of the smallest set that holds the best network with a probability of `confidence`.
+    """Return the smallest set that contains the best network with probability `confidence`.
 
-    The most probable network comes first. Raises ValueError for a confidence outside (0, 1).
+    The result has indices [k], the most probable network first. Raises ValueError for a
+    confidence outside (0, 1).
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence!r} is not allowed; use a number between 0 and 1")

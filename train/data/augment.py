@@ -257,7 +257,7 @@ def _cut_in_groups(padded: Tensor, offsets: np.ndarray, height: int, width: int)
 
 
 def _cut_at_once(padded: Tensor, offsets: np.ndarray, height: int, width: int) -> Tensor:
-    """The same by one indexing: on a GPU the launches of all groups take longer than their work."""
+    """Do the same by one indexing; on a GPU, launching each group takes longer than its work."""
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     places = on_device(np.column_stack([np.arange(len(offsets)), offsets]), padded.device)
     image, row, column = places.unbind(1)

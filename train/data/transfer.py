@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def on_device(values: np.ndarray, device: torch.device) -> Tensor:
-    """The array as a tensor on the device.
+    """Return the array as a tensor on the device.
 
     A copy from ordinary memory to a GPU waits until the GPU has finished all that it was given
     before, which then has nothing to do until the next work comes. From page-locked memory it does
@@ -24,7 +24,9 @@ def on_device(values: np.ndarray, device: torch.device) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """The numbers as float32 [n, 1, 1] on the device, where they are copied once; not to be
-    changed."""
+    """Return the numbers as float32 [n, 1, 1] on the device; they are copied once.
+
+    The caller must not change the tensor.
+    """
     with torch.inference_mode(False):  # whichever mode it is first used in
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]

@@ -26,15 +26,18 @@ def one_line(text: str) -> str:
 
 
 def figure_of(width: float, height: float, *, constrained: bool = True) -> Any:
+    """Return a new figure of width x height inches."""
     return new_figure(width, height, dpi=120, layout="constrained" if constrained else "none")
 
 
 def head(figure: Any, title: str, summary: str) -> None:
+    """Write a title and a summary above a figure."""
     figure.suptitle(
         f"{shorten(one_line(title), 90)}\n{summary}".strip(), fontsize=11, parse_math=False
     )
 
 
 def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG and clear it."""
     write_whole(path, lambda unfinished: save_png(figure, unfinished))
     figure.clear()  # breaks reference cycles that would keep the images until the next gc

@@ -40,7 +40,7 @@ class TrainResult:
 
     @property
     def status(self) -> str:
-        """ "finished", "interrupted" or "failed"."""
+        """Status of the run: "finished", "interrupted" or "failed"."""
         if not self.outcome.failed:
             return "finished"
         return "interrupted" if self.outcome.failed == "interrupted" else "failed"

@@ -39,7 +39,6 @@ def document(title: str, sections: Sequence[str], scripts: str = "") -> str:
 
 def write_page(folder: Path, page: Callable[[], str]) -> None:
     """Write report.html into a folder; an error is a warning on stderr."""
-
     attempt(REPORT, lambda: write_whole(folder / REPORT, lambda path: write_text(path, page())))
 
 

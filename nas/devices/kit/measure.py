@@ -81,6 +81,7 @@ def measure(paths: list[Path], shape: list[int], options: argparse.Namespace) ->
 
 
 def main() -> None:
+    """Measure the networks and write times.csv."""
     parser = argparse.ArgumentParser(description="Measure the networks of this kit.")
     parser.add_argument("--runtime", choices=sorted(RUNNERS), default="onnxruntime")
     parser.add_argument("--device", help="provider of onnxruntime, or device of OpenVINO")
