@@ -1,12 +1,11 @@
 """What does a driver of a thousand workers cost, and what do fifty drivers of one database lose?
 
 (a) 1,000 workers on 125 simulated nodes, 10% of which leave within an hour and are replaced after
-ten
-    minutes: 20,000 trainings of three epochs, ten minutes of virtual time each, recorded in an
+    ten minutes: 20,000 trainings of three epochs, ten minutes of virtual time each, recorded in an
     sqlite study. For `random`, `predictor`, and `predictor` with ASHA: processor milliseconds of
-    the driver for each finished training (all of its process except the simulation), also by
-    quarters of the search; processor milliseconds of a proposal when 10,000 trainings are known;
-    peak memory; trainings lost or repeated.
+    the driver for each finished training (all of its process except the simulation, whose own
+    processor time is `simulation_seconds`), also by quarters of the search; processor milliseconds
+    of a proposal when 10,000 trainings are known; peak memory; trainings lost or repeated.
 (b) 50 drivers with 20 workers each on one PostgreSQL database, in five processes, one of which is
     killed half-way: trainings lost or repeated, finished trainings per second, processor
     milliseconds of each. Needs TEST_POSTGRESQL_URL; python tests/nas/postgresql.py COMMAND runs a
