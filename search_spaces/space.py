@@ -142,7 +142,7 @@ class SearchSpace:
         return self.canonical(mutants)
 
     def neighbours(self, genotype: np.ndarray) -> np.ndarray:
-        """Return the genotypes [k, decisions] with one effective decision changed."""
+        """Return all genotypes [k, decisions] one effective decision away from `genotype`."""
         others = self.option_counts - 1
         columns = np.repeat(np.arange(len(others)), others)
         steps = np.concatenate([np.arange(1, count + 1) for count in others])
