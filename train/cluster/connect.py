@@ -206,7 +206,7 @@ def total(name: str) -> float:
 
 
 def real_gpus(gpus: float) -> bool:
-    """Return whether a node that declares this many GPUs really has one (tests declare fake ones)."""
+    """Return whether a node that declares this many GPUs has one; tests declare fake GPUs."""
     import ray
 
     task = ray.remote(_has_gpu).options(num_cpus=0, num_gpus=gpus)
