@@ -137,9 +137,11 @@ def _of_other_classes(theirs: Tensor | None, ours: Tensor) -> bool:
 
 
 def _misfit(network: Network, found: Source, what: str) -> ValueError:
-    theirs = "the network"
-    if found.architecture:
-        theirs = f"the weights are those of {_called(found.architecture)}, the network"
+    theirs = (
+        f"the weights are those of {_called(found.architecture)}, the network"
+        if found.architecture
+        else "the network"
+    )
     return ValueError(f"{what}; {theirs} is {_called(network.architecture)}")
 
 
