@@ -31,7 +31,7 @@ EXPANDING = ("mbconv", "fused", "uib")  # ops whose expansion may be a fraction
 
 @dataclass(frozen=True)
 class Stage:
-    """`layers` equal blocks; only the first one strides and changes the number of channels.
+    """A sequence of equal blocks; only the first has the stride and changes the channels.
 
     op        "conv" (k x k convolution), "dwsep" (MobileNetV1: depthwise and pointwise, each with
               activation), "mbconv" (inverted residual; with expand 1 the depthwise-separable
@@ -40,9 +40,9 @@ class Stage:
               "identity" (returns its input), "uib" (MobileNetV4's universal inverted bottleneck:
               optional depthwise convolution, pointwise expansion, optional depthwise convolution,
               pointwise projection).
-    kernel    odd side of the spatial convolution; for "uib" of the depthwise convolution after
-              the expansion, 0: none.
-    stride    stride of the first layer, 1 or 2; a "uib" strides in its last depthwise convolution.
+    kernel    size of the spatial convolution, odd; for "uib", size of the depthwise convolution
+              after the expansion (0: no such convolution).
+    stride    stride of the first layer, 1 or 2; in a "uib", that of its last depthwise convolution.
     expand    width inside the block divided by its input width; for "bottleneck" output width
               divided by inner width. "mbconv", "fused" and "uib" allow fractions: the width is
               rounded to a multiple of 8, at least 90% of the exact one.
@@ -51,15 +51,15 @@ class Stage:
     skip      "identity" (if the shapes are equal), "none", "pool" (3x3 average pool, channels cut
               or zero-padded: a shortcut for every layer), or "project" (1x1 convolution if the
               shapes differ, as in ResNet).
-    start_kernel  for "uib": odd side of the depthwise convolution before the expansion, which has
-              no activation; 0: none.
+    start_kernel  for "uib": size of the depthwise convolution before the expansion, odd; no
+              activation follows it. 0: no such convolution.
     activation  activation of this stage; "": that of the network.
     gate      "sigmoid", or "hard_sigmoid" for the squeeze-and-excitation of MobileNetV3: then `se`
               is a share of the channels inside the block, rounded to a multiple of 8, and its
               inner activation is a ReLU.
-    joined    whether the modules of the stage follow those of the previous stage in the same
-              `blocks.<group>`, for stages of timm with blocks of several forms. Affects only the
-              names of modules.
+    joined    whether the modules of the stage continue the `blocks.<group>` of the previous stage,
+              as in stages of timm that mix blocks of several forms. Affects only the names of
+              modules.
     """
 
     op: str
@@ -168,7 +168,7 @@ class Architecture:
                 "pooled" (MobileNetV3: pooling, 1x1 convolution with bias, activation) or
                 "pooled_norm" (MobileNetV4: pooling, 1x1 convolution, batch norm, activation).
 
-    Raises ValueError with the field, the value and what is allowed.
+    Raises ValueError with the name of the field, its value and the allowed values.
     """
 
     stem: int
@@ -294,7 +294,7 @@ class Architecture:
     def places(self) -> tuple[tuple[int, int], ...]:
         """Return (group, number) of each stage's first module, `blocks.<group>.<number>`.
 
-        Joined stages continue the numbers of the stage before.
+        Joined stages continue the numbers of the previous stage.
         """
         found: list[tuple[int, int]] = []
         group, number = -1, 0
@@ -344,11 +344,11 @@ def stage_blocks(stage: Stage, channels: int, size: int, *, index: int = 0) -> I
 
 
 def shrink(size: int, stride: int, field: str) -> int:
-    """Return the output side ceil(size / stride), for odd kernels in both padding styles."""
+    """Return the output side ceil(size / stride), for odd kernels and both kinds of padding."""
     if stride > 1 and size < 2:
         raise ValueError(
-            f"resolution: vanishes at {field} {stride}, where the feature map is {size} px; "
-            "raise the resolution or lower a stride"
+            f"resolution: is too small; before {field} {stride} the feature map has {size} px; "
+            "use a larger resolution or a smaller stride"
         )
     return math.ceil(size / stride)
 

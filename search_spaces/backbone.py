@@ -42,12 +42,12 @@ class Backbone(nn.Module):
 
     network     network whose modules are shared, not copied. `build` creates one with fresh
                 weights.
-    reductions  such as (8, 16, 32); None: all from 4 on (all, if none is that large).
+    reductions  such as (8, 16, 32); None: all of at least 4 (all, if none is that large).
 
-    The input is float images [n, in_channels, height, width]; the output is a list of tensors
-    [n, channels, ceil(height / reduction), ceil(width / reduction)], one for each reduction,
-    finest first. Blocks after the last feature map are removed. `.architecture` is that of the
-    network. Raises ValueError for a reduction that the network does not have.
+    The input is float images [n, in_channels, height, width]. The output is a list with one tensor
+    [n, channels, ceil(height / reduction), ceil(width / reduction)] for each reduction, finest
+    first. Blocks after the last feature map are removed. The attribute `architecture` is the
+    architecture of the network. Raises ValueError for a reduction that the network does not have.
     """
 
     def __init__(self, network: Network, reductions: Sequence[int] | None = None) -> None:

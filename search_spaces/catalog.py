@@ -49,7 +49,7 @@ def space(
     resolution    input side of the networks in pixels.
     classes       number of classes.
     width         factor of all channels.
-    small_images  whether to stride less, see `search_spaces.scale.for_small_images`.
+    small_images  whether two stages lose their stride, see `search_spaces.scale.for_small_images`.
 
     Raises ValueError with similar names for an unknown name.
     """

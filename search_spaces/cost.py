@@ -3,8 +3,8 @@
 FLOPs are multiply-adds of convolutions and linear layers for one image at the architecture's own
 resolution; params are all trainable numbers (without buffers); activations are the output elements
 of convolutions and linear layers. All three equal fvcore's trace and `numel()`. A space may also
-have measured costs in seconds (`MEASURED`): of this machine by name alone, such as "latency", and
-of a named device as "latency@zcu102".
+have measured costs in seconds (`MEASURED`). A name alone, such as "latency", is a cost on this
+machine; "latency@zcu102" is a cost on the device zcu102.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Costs:
 
 
 def _how(name: str) -> str:
-    """Return a hint how to add a measured cost; "" for other costs."""
+    """Return a hint on how to add a measured cost; "" for other costs."""
     if not is_measured(name):
         return ""
     return f" (to add {name}, use space.measured_by(**{{{name!r}: function}}))"
@@ -199,7 +199,7 @@ def _uib(block: Block) -> Iterator[Layer]:
     width, mid = block.in_channels, block.mid_channels
     size = block.in_size
     if block.start_kernel:
-        size = size if block.kernel else block.out_size  # only the last depthwise one strides
+        size = size if block.kernel else block.out_size  # the last depthwise one has the stride
         yield Layer(width, width, block.start_kernel, width, size, False, True)
     yield Layer(width, mid, 1, 1, size, False, True)
     if block.kernel:

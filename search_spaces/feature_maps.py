@@ -2,8 +2,9 @@
 
 The reduction of a feature map is the number of image pixels per map pixel along one side. The
 feature map of a reduction is the last one of its size, as in timm's `features_only=True`: the
-output of the stem, of the pool after it, or of the last block before one that strides. Head and
-classifier are not part of a backbone. The torch module is `search_spaces.backbone.Backbone`.
+output of the stem, of the pool after it, or of the last block before a block with a stride of 2.
+Head and classifier are not part of a backbone. The torch module is
+`search_spaces.backbone.Backbone`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def feature_maps(
 ) -> tuple[FeatureMap, ...]:
     """Return the feature maps of these reductions, finest first.
 
-    reductions  such as (8, 16, 32); None: all from 4 on (all, if none is that large).
+    reductions  such as (8, 16, 32); None: all of at least 4 (all, if none is that large).
 
     Raises ValueError for a reduction that the network does not have.
     """

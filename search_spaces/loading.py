@@ -10,7 +10,7 @@ from vbs.json_text import parse_json
 
 
 def load(text: str) -> Architecture:
-    """Return the architecture with a name of the zoo, or the one in a JSON file.
+    """Return the architecture that a name of the zoo or a JSON file gives.
 
     The file is an architecture or the best.json of a search. Raises ValueError for an unknown
     name, and for a file that contains no architecture.
@@ -29,7 +29,7 @@ def load(text: str) -> Architecture:
     if isinstance(fields, dict) and "architecture" in fields:
         fields = fields["architecture"]
     if fields is None:
-        raise ValueError(f"{text}: its network is not an Architecture, only choices")
+        raise ValueError(f"{text}: holds choices of a search space, but no Architecture")
     try:
         return Architecture.from_dict(fields)
     except ValueError as error:

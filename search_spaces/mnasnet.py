@@ -2,9 +2,9 @@
 
 The seven stages of MobileNetV2 have seven decisions each: convolution op, kernel k, expansion e,
 squeeze-and-excitation se, skip, filters c (relative to MobileNetV2's) and layers l (MobileNetV2's,
-one more, or one fewer, but at least one). The expansion has an effect only for "mbconv", which
-gives the 4 x 2 x 2 x 3 x 3 x 3 = 432 stage forms of the paper. "dwsep" is the paper's SepConv,
-whose pointwise convolution is linear.
+one more, or one fewer, but at least one). The expansion has an effect only for "mbconv", so op and
+expansion have 4 combinations, and a stage has the 4 x 2 x 2 x 3 x 3 x 3 = 432 forms of the paper.
+"dwsep" is the paper's SepConv, whose pointwise convolution is linear.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ has them), the expansion e, layers l and width w (relative to the paper's). The 
     bottleneck    only the kernel after the expansion: the inverted bottleneck
     feed_forward  no kernel; not in stages that stride
 
-In the paper, the blocks of one resolution differ. Therefore the last two resolutions have two
-stages each; with equal widths they act as one stage of two forms. The paper's own search space was
-not published. Its convolutional networks are in `search_spaces.zoo`.
+In the paper, blocks at the same resolution have different forms. Therefore this space has two
+stages at each of the last two resolutions; two stages with equal widths act as one stage with two
+block forms. The search space of the paper was not published. The convolutional networks of the
+paper are in `search_spaces.zoo`.
 """
 
 from __future__ import annotations

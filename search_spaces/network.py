@@ -119,7 +119,7 @@ class Residual(nn.Module):
 
     def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__()
-        # named as in ResNet's checkpoints, where only the projection has weights
+        # the name is that of ResNet's checkpoints, where only the projection has weights
         self.downsample = _shortcut(block, layers)
         self.drop_path = _drop_path(drop_path) if self.downsample is not None else nn.Identity()
 

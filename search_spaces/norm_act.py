@@ -26,7 +26,7 @@ def norm_act(norm: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
         and norm.training
         and x.numel() > x.shape[1]  # for a single value per channel, torch reports the error
         and torch.is_grad_enabled()
-        # elsewhere cuDNN's norm, autocast's types and the compiler's fusion are better
+        # on GPUs, under autocast and when compiled, the separate modules are better
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.compiler.is_compiling()

@@ -1,10 +1,10 @@
 """The space of all sub-networks of a parent network, which inherit its trained weights.
 
 Each stage decides its layers, kernel, expansion, output channels and squeeze-and-excitation; a
-universal inverted bottleneck also decides the kernel before its expansion ("a"). An absent part
-stays absent. Stem channels, head channels and the input resolution are decisions too. No option is
-larger than the parent's, so that every network of the space can inherit its weights from the parent
-(`train.inherit`). The parent itself is in the space.
+universal inverted bottleneck also decides the kernel before its expansion ("a"). A part that the
+parent lacks is never added. Stem channels, head channels and the input resolution are decisions
+too. No option is larger than the parent's, so that every network of the space can inherit its
+weights from the parent (`train.inherit`). The parent itself is in the space.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _EXPANDS = (2, 3, 4, 6)
 
 
 def parent_space(parent: Architecture) -> StagedSpace:
-    """Return the space of the sub-networks of `parent`; its resolution is the largest.
+    """Return the space of the sub-networks of `parent`, at its resolution and smaller ones.
 
-    Channels are multiples of 8 if the parent's are. They are at least half of the parent's in stem
-    and stages, and a quarter in the head. Costs are exact, from tables, at every resolution.
+    Channels are multiples of 8 if those of the parent are. Stem and stages have at least half of
+    the parent's channels, the head at least a quarter. Costs are exact, from tables, at every
+    resolution.
     """
     tied = _tied(parent)
     choices: dict[str, tuple] = {
@@ -114,7 +115,7 @@ def _first_shortcuts(network: Architecture) -> list[bool]:
 
 
 def _tied(parent: Architecture) -> set[int]:
-    """Return the stages whose channels equal those of the stage that they are joined to."""
+    """Return the indices of stages whose channels equal those of the stage they are joined to."""
     shortcuts = _first_shortcuts(parent)
     return {index for index, stage in enumerate(parent.stages) if stage.joined and shortcuts[index]}
 

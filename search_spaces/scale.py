@@ -19,7 +19,7 @@ MOST = 1_000_000  # upper limit of factors, as of all numbers in an architecture
 
 @dataclass(frozen=True, kw_only=True)
 class Rounding:
-    """How scaled channels are rounded.
+    """Rounding of scaled channels.
 
     round_to  channels are a multiple of this number.
     floor     smallest share of the exact number that rounding down may leave, 0 to 1; otherwise
@@ -54,8 +54,8 @@ def scale(
     """Return the architecture with its layers, channels and input side multiplied.
 
     depth       factor of layers: every stage has ceil(depth * layers), as published, in floating
-                point, so that 1.1 * 10 gives 12. Joined stages share the result for their sum, as
-                in timm.
+                point, so that 1.1 * 10 gives 12. For joined stages the sum of their layers is
+                scaled and then divided among them, as in timm.
     width       factor of the channels of stem, stages and head, rounded by `rounding`. For a
                 bottleneck the inner channels are rounded, and its output follows.
     resolution  factor of the input side, rounded to the nearest pixel (for an exact side use
@@ -126,7 +126,7 @@ def round_channels(channels: int, width: float, rounding: Rounding = PUBLISHED) 
 
 
 def _scaled_layers(stages: Sequence[Stage], depth: float) -> list[int]:
-    """Return the layers of each stage; the last of joined stages get their share first.
+    """Return the scaled layers of each stage; among joined stages, the last gets its share first.
 
     Source: timm's `_scale_stage_depth`.
     """

@@ -142,7 +142,7 @@ class SearchSpace:
         return self.canonical(mutants)
 
     def neighbours(self, genotype: np.ndarray) -> np.ndarray:
-        """Return all genotypes that differ from [decisions] in one effective decision [k, ...]."""
+        """Return all genotypes [k, decisions] one effective decision away from `genotype`."""
         others = self.option_counts - 1
         columns = np.repeat(np.arange(len(others)), others)
         steps = np.concatenate([np.arange(1, count + 1) for count in others])
@@ -173,18 +173,18 @@ class SearchSpace:
         return active
 
     def keys(self, genotypes: np.ndarray) -> np.ndarray:
-        """Return a uint64 key for each genotype, [n]; unique up to 2^64 networks, else a hash.
+        """Return a uint64 key for each genotype, [n]; a hash if the space has over 2^64 networks.
 
         A collision of the hash (probability about n^2 / 2^65) makes a search skip a new network
         as if it were known; it never makes a search repeat a network.
         """
-        # products of whole numbers of 64 bits are slow; these sums of halves are exact in float64
+        # NumPy multiplies matrices of 64-bit integers slowly; 32-bit halves are exact in float64
         high, low = self._radix_halves @ genotypes.T.astype(np.float64)
         return (high.astype(np.uint64) << np.uint64(32)) + low.astype(np.uint64)
 
     @cached_property
     def _radix(self) -> np.ndarray:
-        """What one option of each decision adds to a key, uint64 [decisions]."""
+        """Factor of each decision's option index in a key, uint64 [decisions]."""
         counts = [int(count) for count in self.option_counts]
         if math.prod(counts) <= 2**64:
             return np.array([math.prod(counts[i + 1 :]) for i in range(len(counts))], np.uint64)
@@ -193,7 +193,7 @@ class SearchSpace:
 
     @cached_property
     def _radix_halves(self) -> np.ndarray:
-        """Upper and lower 32 bits of that, float64 [2, decisions]."""
+        """Upper and lower 32 bits of `_radix`, float64 [2, decisions]."""
         halves = self._radix >> np.uint64(32), self._radix & np.uint64(2**32 - 1)
         assert len(self.option_counts) < 2**14  # else a sum may not be exact
         return np.array(halves, np.float64)
@@ -227,8 +227,8 @@ class SearchSpace:
         genotype = np.asarray(genotype)
         if genotype.shape != (len(self.choices),):
             raise ValueError(
-                f"genotype: shape {genotype.shape} is not ({len(self.choices)},), "
-                f"the decisions of space {self.name!r}"
+                f"genotype: shape {genotype.shape} is not allowed; use ({len(self.choices)},), one "
+                f"index for each decision of space {self.name!r}"
             )
         if np.any(genotype < 0) or np.any(genotype >= self.option_counts):
             raise ValueError(f"genotype: {genotype.tolist()} has an index outside its options")
@@ -323,8 +323,8 @@ class SearchSpace:
     def cost_range(self, name: str) -> tuple[float, float]:
         """Return the smallest and the largest cost in the space; integers for exact costs.
 
-        They are found by descent over single decisions from the extremes of 1,000 samples: exact
-        if the cost is monotonic in each decision, as in spaces of stages.
+        A coordinate descent over the decisions finds them, starting at the extremes of 1,000
+        samples. They are exact if the cost is monotonic in each decision, as in spaces of stages.
         """
         draws = self.sample(1000, np.random.default_rng(0))
         extremes = []

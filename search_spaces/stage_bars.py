@@ -19,7 +19,7 @@ ENDS = "#444444"  # colour of stem and head
 
 
 class StageBar(NamedTuple):
-    """A bar: CSS colour, width in pixels (by the root of channels), and the text beside it."""
+    """A bar: CSS colour, width in pixels (linear in sqrt(channels)), and the text beside it."""
 
     colour: str
     width: int

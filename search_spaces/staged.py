@@ -55,7 +55,7 @@ class Tables(NamedTuple):
     around: np.ndarray
 
     def sums(self, genotypes: np.ndarray) -> np.ndarray:
-        """Return the sums over all blocks of genotypes [n, decisions], [n, numbers]."""
+        """Return the sums [n, numbers] over all blocks of genotypes [n, decisions]."""
         total = np.zeros((len(genotypes), self.around.shape[1]), self.around.dtype)
         state = np.zeros(len(genotypes), np.int64)
         columns = genotypes.T.astype(np.int64, order="C")
@@ -71,7 +71,8 @@ class Tables(NamedTuple):
 class StagedSpace(SearchSpace):
     """A space whose decisions `block{i}_{letter}` define stage i of an architecture.
 
-    Decisions named resolution, stem, head and activation are those fields of the `Architecture`.
+    Decisions named resolution, stem, head and activation set the fields of these names in the
+    `Architecture`.
 
     stage_of  function (index, {letter: option}) -> `Stage`.
     frame     all other fields of the `Architecture` except its stages.
@@ -154,7 +155,7 @@ class StagedSpace(SearchSpace):
         for index, decisions in self._stage_decisions.items():
             before = stages[-1].channels if stages else frame["stem"]
             options = [choices[decision] for decision in decisions.values()]
-            # 1 and 1.0 are equal and need not be one option
+            # 1 and 1.0 are equal as keys but may be different options, so their types are added
             key = (index, before, *options, *map(type, options))
             if key not in self._made:
                 if len(self._made) >= MOST_MADE:
@@ -222,7 +223,8 @@ class StagedSpace(SearchSpace):
     def tabulated(self, weigh: Callable[[Sequence[Block]], Sequence[float]]) -> Tables:
         """Return tables of any sum over blocks, for all forms of every stage.
 
-        weigh  function from blocks of a network to their numbers, always the same amount.
+        weigh  function from blocks of a network to their numbers; it always returns the same count
+               of numbers.
         """
         stem, states = self._stem_table(weigh)
         tables = [] if stem is None else [stem]
@@ -323,7 +325,7 @@ def refed(head: list[Block], channels: int, size: int) -> list[Block]:
 def image_settings(
     *, resolution: int, classes: int, width: float, small_images: bool, strides: Sequence[int]
 ) -> tuple[dict[str, Any], tuple[int, ...], dict[str, Any]]:
-    """Return what all spaces share: settings for the record, stage strides, fields for the frame.
+    """Return the settings for the record, the stage strides, and the fields for the frame.
 
     For small images (32 px), strides change as in `search_spaces.scale.for_small_images`.
     """

@@ -1,9 +1,10 @@
 """Published networks as plain data: name -> function that returns the `Architecture`.
 
-Names are timm's; each network has its evaluation resolution. Names without "tf_" have PyTorch's
-conventions (symmetric padding, BN eps 1e-5, momentum 0.1). The same names with "tf_" have the
-conventions of Google's weights: "same" padding, BN eps 1e-3, and TensorFlow's BN decay (0.99 for
-EfficientNet, which is momentum 0.01 here; 0.9 for V2, which is 0.1). The costs of both are equal.
+The names are those of timm. The resolution of each network is that of its evaluation. Names without
+"tf_" have PyTorch's conventions (symmetric padding, BN eps 1e-5, momentum 0.1). The same names with
+"tf_" have the conventions of Google's weights: "same" padding, BN eps 1e-3, and TensorFlow's BN
+decay (0.99 for EfficientNet, which is momentum 0.01 here; 0.9 for V2, which is 0.1). The costs of
+both are equal.
 
 Sources: MobileNetV1 arXiv:1704.04861, MobileNetV2 arXiv:1801.04381, MnasNet arXiv:1807.11626,
 ResNet arXiv:1512.03385, EfficientNet arXiv:1905.11946, EfficientNetV2 arXiv:2104.00298, and
@@ -116,7 +117,7 @@ mbconv      3 2 6   512 32  0.25  identity
 mbconv      3 1 6   640  8  0.25  identity
 """
 
-# width, depth, resolution, as published: rounded by hand, not exact powers
+# width, depth, resolution: the published numbers, which are not exact powers
 EFFICIENTNET_SIZES = {
     "b0": (1.0, 1.0, 224),
     "b1": (1.0, 1.1, 240),

@@ -35,12 +35,12 @@ STATE = "vision-baseline-search training state 1"
 
 
 class BrokenCheckpoint(ValueError):
-    """Raised if a training cannot be resumed: its state is damaged or of another training."""
+    """Raised if a training cannot be resumed: its state is damaged or from another training."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a network by timm's names, and how to use them.
+    """The tensors of a network by timm's names, and the settings needed to use them.
 
     classes     names of the classes in the order of the logits.
     mean, std   of the input channels, for images in [0, 1].
@@ -74,7 +74,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read a file of `write_weights`; raise ValueError if it is truncated or another kind."""
+    """Read a file of `write_weights`; raise ValueError if it is truncated or of another kind."""
     tensors, header = _read(path, WEIGHTS)
     try:
         weights = _described(tensors, header)
@@ -120,7 +120,7 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of `write_state`; raise ValueError if it is truncated or another kind."""
+    """Read a file of `write_state`; raise ValueError if it is truncated or of another kind."""
     return _read(path, STATE)
 
 
@@ -140,7 +140,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tenso
     for key, value in flat.items():
         index, name = key.split(".", 1)
         param = params[int(index)]
-        if value.shape == param.shape:  # the parameter's memory format, for foreach's fast path
+        if (
+            value.shape == param.shape
+        ):  # in the parameter's memory format, for the fast path of foreach
             value = torch.empty_like(param, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
@@ -156,11 +158,11 @@ def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], *, source
 def check_equal(
     own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, source: object
 ) -> None:
-    """Raise ValueError if names, shapes or kinds of numbers differ."""
+    """Raise ValueError if names or shapes differ, or a data type is not allowed."""
     for name in sorted(set(own) ^ set(tensors)):
         where = "lacks" if name in own else "has an unknown"
         raise ValueError(
-            f"{source}: {where} tensor {shortened(repr(name))}; it is of another network"
+            f"{source}: {where} tensor {shortened(repr(name))}; it belongs to another network"
         )
     for name, value in tensors.items():
         if value.shape != own[name].shape:
@@ -172,9 +174,9 @@ def check_equal(
 
 
 def check_type(name: str, value: Tensor, own: Tensor, *, source: object) -> None:
-    """Raise ValueError if a tensor's numbers are of another kind than the network's.
+    """Raise ValueError if the data type of a tensor does not suit the network's tensor `own`.
 
-    For example integers instead of weights, complex numbers, or 8-bit floats.
+    Not allowed are, for example, integers for weights, complex numbers, and 8-bit floats.
     """
     allowed = FLOATS if own.is_floating_point() else (torch.int64, torch.int32)
     if value.dtype not in allowed:

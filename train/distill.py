@@ -45,9 +45,12 @@ class Teacher:
         return self.network(images).float()
 
     def loss(self, logits: Tensor, theirs: Tensor, label_loss: Tensor) -> Tensor:
-        """Return the student's loss: of the labels, and the divergence from the teacher's outputs.
+        """Return the student's loss: label loss and divergence from the teacher, weighted.
 
-        The square of the temperature makes the size of the gradients independent of it.
+        logits, theirs  float32 [n, classes] of the student and of the teacher.
+
+        The divergence is multiplied by the squared temperature, so that the size of its gradients
+        does not depend on the temperature.
         """
         heat = self.temperature
         divergence = F.kl_div(

@@ -1,7 +1,7 @@
 """Distributed training: one process for each device trains the same network (torchrun, DDP).
 
-All processes run the same program and differ only in their `World`: their share of each step's
-images, and that only the first process writes files and prints.
+All processes run the same program and differ only in their `World`. Each process trains on its own
+share of the images of a step, and only the first process writes files and prints.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class World:
         return values
 
     def equalise(self, network: nn.Module) -> None:
-        """Copy the first process's buffers to all processes: batch-norm statistics differ."""
+        """Copy the first process's buffers, such as batch-norm statistics, to all processes."""
         if self.size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)

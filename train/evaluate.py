@@ -31,7 +31,7 @@ class Predicted(NamedTuple):
     probabilities  float32 [n, classes].
     targets        int64 [n] or float32 [n, classes].
     indices        int64 [n], the images that were used: an unreadable image and its target are
-                   replaced by another.
+                   replaced by another image and its target.
     """
 
     probabilities: Tensor

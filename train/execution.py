@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a training is run; this affects its duration and not its result.
+    """Settings that affect the duration of a training but not its result.
 
     device      "auto", "cpu", "cuda" or "cuda:N"; see `train.distributed.pick_device`.
     loaders     processes that decode and augment streamed images; 0: the training process.

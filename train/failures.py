@@ -15,7 +15,7 @@ class Stopped(Exception):
 
 
 def is_sound(run: Run, row: dict[str, Any]) -> bool:
-    """Return whether the losses and the weights after an epoch's last step are finite."""
+    """Return whether the losses and the weights at the end of an epoch are finite."""
     losses = [row.get("train_loss"), row.get("val_loss")]
     if not all(math.isfinite(loss) for loss in losses if loss is not None):
         return False

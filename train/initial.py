@@ -1,8 +1,8 @@
 """Initial weights of a network, copied from a run, an export, timm or another package.
 
 All tensors must match by name and shape. Only the classifier may differ: it keeps its random
-weights if the number of classes is another. `train.weight_sources` and `train.timm_source` read
-the weights; `train.parents` loads a pretrained network together with its architecture.
+weights if the number of classes differs. `train.weight_sources` and `train.timm_source` read the
+weights; `train.parents` loads a pretrained network together with its architecture.
 """
 
 from __future__ import annotations
@@ -137,7 +137,11 @@ def _of_other_classes(theirs: Tensor | None, ours: Tensor) -> bool:
 
 
 def _misfit(network: Network, found: Source, what: str) -> ValueError:
-    theirs = f"that is {_called(found.architecture)}, this" if found.architecture else "the network"
+    theirs = (
+        f"the weights are those of {_called(found.architecture)}, the network"
+        if found.architecture
+        else "the network"
+    )
     return ValueError(f"{what}; {theirs} is {_called(network.architecture)}")
 
 
@@ -162,5 +166,7 @@ def _differences(theirs: Architecture | None, ours: Architecture) -> tuple[str, 
         for field in dataclasses.fields(one):
             before, now = getattr(one, field.name), getattr(other, field.name)
             if field.name not in (*FREE, "stages") and before != now:
-                found.append(f"{prefix}{field.name} was {quoted(before)}, here {quoted(now)}")
+                found.append(
+                    f"{prefix}{field.name} is {quoted(now)}, in the source {quoted(before)}"
+                )
     return tuple(found)

@@ -27,7 +27,7 @@ FUSED = (nn.ReLU, nn.ReLU6)  # activations that are fused into their convolution
 
 
 class _Range:
-    """The range of a tensor over the calibration images; then rounds tensors to this range."""
+    """Observes the range of a tensor on calibration images, then rounds tensors to this range."""
 
     def __init__(self) -> None:
         self.low, self.high, self.rounds = 0.0, 0.0, False  # int8 must represent zero exactly

@@ -191,7 +191,7 @@ class WorkerOptions(PlaceOptions):
         metavar="SHARE",
         limits=(0.0, 1.0),
         later=True,
-        help="stop if a larger share fails (default 0.5)",
+        help="stop if a larger share of the trainings fails (default 0.5)",
     )
     cache: str | None = option(
         None,

@@ -50,7 +50,7 @@ def phase(recipe: Recipe, epoch: int) -> Phase:
 
 
 def first_epoch(recipe: Recipe, epoch: int) -> int:
-    """Return the first epoch (from 0) since which the input size has been that of `epoch`."""
+    """Return the first epoch (from 0) of the consecutive epochs with the input size of `epoch`."""
     side = phase(recipe, epoch).resolution
     while epoch and phase(recipe, epoch - 1).resolution == side:
         epoch -= 1

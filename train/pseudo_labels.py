@@ -201,7 +201,7 @@ def _content(path: Path, text: str) -> Any:
 
 
 def read_labels(path: Path) -> PseudoLabels:
-    """Read what `write_labels` wrote; raises ValueError for other or damaged files."""
+    """Read a file of `write_labels`; raise ValueError for other or damaged files."""
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

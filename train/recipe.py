@@ -29,7 +29,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The hyperparameters of a training; equal ones, with equal data, give equal weights on a CPU.
+    """The hyperparameters of a training; on a CPU, equal recipes and data give equal weights.
 
     epochs            passes over the training images.
     batch             images of one optimizer step, over all devices.
@@ -48,7 +48,8 @@ class Recipe:
                       "constant".
     clip_norm         largest norm of all gradients together; 0: not clipped.
     ema_decay         of the moving average of the weights, ramped up as (1+n)/(10+n); 0: none.
-    train             "all", or only the "classifier" (batch norms then use their statistics).
+    train             "all", or only the "classifier" (batch norms then use their stored
+                      statistics).
     resolution        input size of training in pixels; 0: the architecture's.
     eval_resolution   input size of evaluation in pixels; 0: that of training.
     eval_crop         side of the centre crop, as a share of the resized image's shorter side.
@@ -75,7 +76,7 @@ class Recipe:
                       the last weights are the result.
     seed              of weights, order, augmentation, dropout and the minival.
 
-    Raises ValueError with the field, its value and what is allowed.
+    Raises ValueError with the name of the field, its value and the allowed values.
     """
 
     name: str
@@ -317,7 +318,7 @@ def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Return the recipe from random weights on small data sets: `proxy` with smaller batches.
+    """Return the recipe for random weights and small data sets: `proxy` with smaller batches.
 
     On hundreds to some thousands of images, plain cross-entropy with small batches, well-chosen
     weight decay and enough steps is hard to beat (Brigato et al. 2022, arXiv 2212.12478). Its
@@ -344,7 +345,7 @@ def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Return the recipe from pretrained weights to a small data set: few epochs, cosine decay."""
+    """Return the recipe to fine-tune pretrained weights on small data: few epochs, cosine decay."""
     return Recipe(
         name="finetune",
         epochs=15,

@@ -1,11 +1,12 @@
 """Standard errors of accuracies, and of differences between the accuracies of networks.
 
-A measured accuracy has two errors. Training the same network with another seed gives another
-accuracy. The images are a sample, so another set of held-out images gives another accuracy: the
-binomial error. All seeds and all networks of a search are scored on the same images, so the spread
-between seeds does not contain the binomial error, which must be added for a single accuracy.
-In a comparison of two networks on the same images, most of the binomial error cancels (Miller
-2024, "Adding Error Bars to Evals", section 2.3); use the paired error (`paired_variance`) instead.
+A measured accuracy has two errors. The first is the spread between trainings of the same network
+with different seeds. The second is the binomial error: the images are a sample, and another set of
+held-out images gives another accuracy. All seeds and all networks of a search are scored on the
+same images, so the spread between seeds does not contain the binomial error, which must be added
+for a single accuracy. In a comparison of two networks on the same images, most of the binomial
+error cancels (Miller 2024, "Adding Error Bars to Evals", section 2.3); use the paired error
+(`paired_variance`) instead.
 
 Accuracies are in percent. Errors are one standard deviation, in percentage points.
 """
@@ -48,10 +49,10 @@ def mean_error(accuracies: Sequence[float], images: int) -> float:
     """Return the error of the mean accuracy of one network trained several times.
 
     All trainings are scored on the same images. The error is sqrt(variance between trainings /
-    trainings + binomial variance). For a single training the first term is unknown and omitted.
-    For several trainings the error is slightly too large, because seeds that are right on
-    different images contribute to both terms. The error is NaN for one training on an unknown
-    number of images, and for several trainings of equal accuracy on an unknown number of images.
+    trainings + binomial variance). For a single training the first term is unknown and omitted. For
+    several trainings the error is slightly too large, because images on which the seeds disagree
+    contribute to both terms. The error is NaN for one training on an unknown number of images, and
+    for several trainings of equal accuracy on an unknown number of images.
 
     images  0: unknown; only the spread between trainings is used.
     """
@@ -81,11 +82,12 @@ def paired_variance(
 ) -> np.ndarray:
     """Return the contribution of one network's mean accuracy to the variance of a difference.
 
-    The difference is that between two networks scored on the same images. The first term is the
-    variance between trainings divided by the number of trainings; the variance is at least the
-    one that results from seeds being right on different images. The second term is the variance
-    from images that are hard for one network only, which more seeds do not reduce: the binomial
-    variance times ALIKE_SEEDS - ALIKE_NETWORKS.
+    The difference is the one between the mean accuracies of two networks on the same images. The
+    contribution has two terms. The first term is the variance between trainings divided by the
+    number of trainings. This variance is taken as at least (1 - ALIKE_SEEDS) times the binomial
+    variance, because seeds disagree about some images. The second term is the variance from images
+    that are hard for only one of the networks: the binomial variance times ALIKE_SEEDS -
+    ALIKE_NETWORKS. More seeds do not reduce it.
 
     deviation  standard deviation between trainings of one network, see `pooled_deviation`; NaN:
                unknown.
@@ -157,7 +159,7 @@ def lead_of(accuracies: Sequence[Sequence[float]], images: int) -> Lead:
 
 
 def chance_limit(chance: float, images: int) -> float:
-    """Return the accuracy up to which a network may be guessing: chance + `CLEAR` binomial errors.
+    """Return the highest accuracy that guessing explains: chance + `CLEAR` binomial errors.
 
     chance  accuracy of guessing: the share of the largest class, at least 1 / classes; in percent.
             NaN: unknown; the result is NaN too.
@@ -170,7 +172,7 @@ def chance_limit(chance: float, images: int) -> float:
 def guessing(labels: Sequence[int] | np.ndarray, classes: int) -> float:
     """Return the accuracy of guessing on images with these labels, in percent.
 
-    It is the share of the largest class, at least 1 / classes; NaN without labels.
+    This accuracy is the share of the largest class, at least 1 / classes; NaN without labels.
     """
     known = np.asarray(labels)
     if not len(known):

@@ -17,7 +17,8 @@ OWN = Path("/proc/self/cgroup")
 def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
     """Return the number of processors allowed by the quotas of this group and its ancestors.
 
-    The smallest quota counts. None if there is no quota, or if there are no control groups.
+    If several quotas apply, the smallest one is returned. None if there is no quota, or if there
+    are no control groups.
 
     root  mount point of the control groups.
     own   file that lists the groups of this process.
@@ -38,7 +39,7 @@ def throttled(root: Path = ROOT, own: Path = OWN) -> int:
 
 
 def _folders(root: Path, own: Path) -> Iterator[Path]:
-    """Yield the folders of this process's processor groups, each before its parent."""
+    """Yield the folders of this process's CPU control groups, each before its parent."""
     for line in _read(own).splitlines():
         parts = line.split(":", 2)
         if len(parts) != 3:

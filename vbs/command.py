@@ -41,10 +41,11 @@ def run_command(
 ) -> int:
     """Run the body of a command and return its exit code. Every error is one line on stderr.
 
-    Exit codes: the result of `action`; 2 for a user's mistake (ValueError, or a path that does
-    not exist or is not accessible); 1 for a failure of the machine (`Failure`, out of memory, and
-    any other OSError, such as a full disk); 130 for Ctrl-C, SIGTERM and SIGHUP, which raise
-    KeyboardInterrupt. A command that was started by another command ends soon after it.
+    Exit codes: the result of `action`; 2 for a user's mistake (ValueError, or a path that does not
+    exist or is not accessible); 1 for a failure of the machine (`Failure`, out of memory, and any
+    other OSError, such as a full disk); 130 for Ctrl-C, SIGTERM and SIGHUP, which raise
+    KeyboardInterrupt. A command that was started by another command ends soon after that command
+    has ended.
 
     interrupted  line to print for exit code 130, or a function that returns it.
     """
@@ -92,7 +93,7 @@ def run_program(
     module       module that defines the command; default: <program>.config.
     function     function to call in it (None means exit code 0); default: its `COMMAND`, see
                  `vbs.options.Command`.
-    interrupted  line to print after Ctrl-C; default: that of the command.
+    interrupted  line to print after Ctrl-C; default: `vbs.options.Command.interrupted`.
     argv         words of the command line; None: those of this process.
     called       how the user called the command, for its help; default: python -m <program>.
 
@@ -140,7 +141,10 @@ def _report(program: str, text: str, code: int) -> int:
 
 
 def python_command() -> str:
-    """Return this interpreter as a shell word; `make search` does not activate its environment."""
+    """Return the shell word that runs this interpreter: "python", or its path.
+
+    The path is needed because `make search` does not activate its environment.
+    """
     if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
         return "python"
     nearby = os.path.relpath(sys.executable)

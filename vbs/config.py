@@ -124,7 +124,7 @@ class Config:
     """
 
     title: ClassVar[str] = "options"  # heading of the options that a class adds
-    # digests of input data that earlier versions stored among the settings
+    # names of digests of the input data, which earlier versions stored among the settings
     recorded: ClassVar[tuple[str, ...]] = ()
 
     def __new__(cls, *_: Any, **values: Any) -> Self:
@@ -351,7 +351,7 @@ def code_values(config: Config) -> dict[str, Any]:
 
 
 def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values, converted or not, that name code to import, also among other values."""
+    """Return those of the given values, converted or not, that name code to import."""
     by_field = {str(name).replace("-", "_"): value for name, value in values.items()}
     return {
         name: by_field[name]
@@ -369,7 +369,7 @@ def _texts_in(value: Any) -> list[str]:
 def check_code(
     config: type[Config], stored: Mapping[str, Any], given: Collection[str], *, source: str
 ) -> None:
-    """Raise ConfigError if a file names code that the user has not named again."""
+    """Raise ConfigError if a file names code and the user did not give that option too."""
     for name, value in named_code(config, stored).items():
         if name not in given:
             texts = _texts_in(value)

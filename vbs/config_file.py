@@ -132,7 +132,7 @@ def resumed(
     what: str,
     same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
 ) -> C:
-    """Return the config of the run that `record` describes, with its allowed changes.
+    """Return the config of the run that `record` describes, with the given changes.
 
     changes  converted values of options, see `partial`.
     what     name of the run in messages, such as "search".

@@ -83,7 +83,7 @@ def recorded_infrastructure(reason: str) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the class and the text of an error in one line, with "out of memory" if it is that."""
+    """Return the class and text of an error in one line; "out of memory (...)" if that is it."""
     # torch's loader includes the traceback of its process; the last line is the error itself
     lines = [line for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines and "Original Traceback" in str(error) else " ".join(lines)

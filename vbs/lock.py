@@ -111,9 +111,10 @@ def owned(folder: Path | None, command: str, *, name: str = FILE) -> Iterator[No
 def _take(path: Path, mine: Owner) -> None:
     """Acquire the lock; raises ValueError if its owner is running.
 
-    If several processes take over the lock of the same ended owner, the one that creates the file
-    `after` that owner gets it. It replaces the lock before it removes that file, so a process that
-    creates the file again later finds a different lock from the one it read, and starts over.
+    Several processes may try to take over the lock of the same ended owner. The process that
+    creates the claim, a file named by `_after` for that owner, gets the lock. It replaces the lock
+    before it removes the claim. A process that creates the same claim later therefore finds another
+    lock than the one it has read, and starts over.
     """
     own = _beside(path, mine["id"])
     if path.is_symlink() and not path.exists():
@@ -233,7 +234,7 @@ def _beat(path: Path, mine: Owner, over: threading.Event) -> None:
 
 
 def give_up(command: str, place: object, owner: Owner) -> None:
-    """Interrupt this process: it counted as ended, and `owner` has taken over its lock."""
+    """Interrupt this process, whose lock `owner` took over because it counted as ended."""
     pid, host = shortened(owner.get("pid"), 80), shortened(owner.get("host"), 80)
     print_err(f"{command}: process {pid} on {host} has taken over {printable(place)}; stopping")
     main = threading.main_thread().ident

@@ -1,6 +1,6 @@
 """The `vbs` script: one program for all commands; `vbs search` is `python -m nas.search`.
 
-Its help imports no command, so that it is printed immediately.
+The help is printed immediately, because it imports no command.
 """
 
 from __future__ import annotations

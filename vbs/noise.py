@@ -16,7 +16,7 @@ REAL = 0.5  # smallest share of the variance between networks that should be rea
 
 
 class Doubt(NamedTuple):
-    """Why networks cannot be distinguished: kind "chance" or "noise", and a sentence."""
+    """The reason why networks cannot be distinguished: "chance" or "noise", and a sentence."""
 
     kind: str
     text: str
@@ -31,7 +31,7 @@ def doubt_of(
     trainings: int = 1,
     when: str = "",
 ) -> Doubt | None:
-    """Return why networks with these accuracies cannot be distinguished; None if they can.
+    """Return the reason why networks with these accuracies cannot be distinguished, or None.
 
     All networks are scored on the same images. A network is at chance if its accuracy is at most
     two binomial errors above `chance`. Networks are within noise if their variance is less than
@@ -65,7 +65,7 @@ def doubt_of(
         return Doubt(
             "noise",
             f"{when}the {len(values)} networks differ by {math.sqrt(spread):.2f} "
-            f"points (standard deviation), the noise of one is "
+            f"points (standard deviation), the noise of one network is "
             f"{math.sqrt(noise):.2f}: their order is mostly random",
         )
     return None

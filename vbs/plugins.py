@@ -131,7 +131,7 @@ def _imported(module: str, shown: str, what: str) -> Any:
 
 
 def call_with(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
-    """Return the result of `called`; an error in the user's code is a ValueError of one line."""
+    """Call `factory` like `called`; an error in the user's code is a ValueError of one line."""
     call = _bound(factory, offered, what)
     with blamed(what, getattr(factory, "__name__", "it")):
         return factory(*call.args, **call.kwargs)

@@ -22,7 +22,7 @@ from vbs.tables import Console, Table
 from vbs.text import printable
 from vbs.units import clock
 
-EVERY = 30.0  # seconds after which a line is printed without a terminal, even without progress
+EVERY = 30.0  # seconds after which a line is printed if there is no terminal, even without progress
 LOOK = 2.0  # seconds between two queries for a newer state, on a terminal
 LINES = 10  # maximum number of progress lines of a run, without a terminal
 
@@ -122,8 +122,8 @@ class Progress:
     state    state before this run.
     lines    approximate number of lines that updates print, without a terminal.
     columns  header of the table -> "left" or "right".
-    look     function that returns the newest state; called from a thread now and then, for states
-             that change between updates.
+    look     function that returns the newest state; called from a thread every few seconds, for
+             states that change between updates.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Temporary folders that are removed with their owner, even if it is killed.
+"""Temporary folders that are removed when the process that owns them ends, even if it is killed.
 
-Processes that the owner starts meanwhile are ended too.
+Processes that the owner has started meanwhile are killed too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def temporary_folder(above: str | None = None) -> Iterator[str]:
 def process_folder() -> Path:
     """Return a temporary folder that is removed when this process ends, even if it is killed.
 
-    If this process was started by a command that has such a folder, it is that one.
+    If a command that has such a folder started this process, the folder of that command is
+    returned.
     """
     mark = os.environ.get(guard.MARK)
     return Path(mark) if mark and os.path.isdir(mark) else Path(_of_process(os.getpid()))
@@ -71,7 +72,7 @@ def _of_process(process: int) -> str:
 def sweep(above: str) -> None:
     """Remove folders whose owner has ended and whose guard did not remove them."""
     for place in Path(above).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError, ValueError):  # belongs to another user, or in use
+        with contextlib.suppress(OSError, ValueError):  # it belongs to another user, or is in use
             if time.time() - place.stat().st_mtime < YOUNG:
                 continue
             with owned(place, "a temporary folder"):

@@ -148,7 +148,7 @@ def test_importance_is_stored_as_ranks() -> None:
 
     one, two = (inherit(network.state_dict(), PARENT, child, each) for each in (importance, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    with pytest.raises(ValueError, match="importance: it is that of another network"):
+    with pytest.raises(ValueError, match="importance: it belongs to another network"):
         Importance.from_dict(importance.to_dict(), toys.NETWORK)
     for damaged in ({}, {"channels": {"x": [0]}, "layers": []}, {"channels": 3, "layers": 4}):
         with pytest.raises(ValueError, match="importance: it is damaged"):

@@ -132,10 +132,10 @@ def test_conventions_that_shapes_do_not_show_are_reported(tmp_path):
     other = dataclasses.replace(PLAIN, stages=stages, padding="symmetric", bn_momentum=0.5)
     initial = initialise(fresh(other), str(run))
     assert initial.differs == (
-        "padding was 'same', here 'symmetric'",
-        "stages[0].skip was 'identity', here 'none'",
+        "padding is 'symmetric', in the source 'same'",
+        "stages[0].skip is 'none', in the source 'identity'",
     )
-    assert "padding was 'same'" in str(initial)
+    assert "in the source 'same'" in str(initial)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_timms_pretrained_weights_come_with_their_preprocessing(monkeypatch):
     initial = initialise(network, "timm:tf_efficientnet_lite0.in1k")
     assert initial.mean == (0.5, 0.5, 0.5)
     assert initial.fresh == CLASSIFIER
-    assert "padding was 'same', here 'symmetric'" in initial.differs
+    assert "padding is 'symmetric', in the source 'same'" in initial.differs
     assert torch.equal(network.bn2.running_var, theirs.bn2.running_var)
 
 
@@ -244,7 +244,7 @@ def test_a_failed_download_is_one_line_with_a_way_out(monkeypatch):
 
 def test_that_timms_weights_fit_is_checked_before_they_are_downloaded(monkeypatch):
     served(monkeypatch, lambda name: pytest.fail("it was downloaded"))
-    said = r"that is efficientnet_b0, this is mobilenetv?_?v2"
+    said = r"the weights are those of efficientnet_b0, the network is mobilenetv?_?v2"
     with pytest.raises(ValueError, match=said):
         initialise(build(NETWORKS["mobilenetv2_100"]()), "timm:efficientnet_b0")
 

@@ -29,7 +29,7 @@ from vbs.sockets import SHORT, check_loopback, too_long
 from vbs.temporary import PREFIX, temporary_folder
 
 MACHINE_LOST = "its machine was lost"
-PROBE = 5.0  # seconds to wait for an answer of an address
+PROBE = 5.0  # seconds to wait for an answer from an address
 LOOK = 60.0  # seconds to wait for a check on a node
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -64,8 +64,8 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
     Returns True if this call connected it; the caller then has to call `disconnect`.
 
     address  None or "local" starts Ray on this machine: loopback only, no dashboard, no usage
-             reports. "auto" is the cluster of which this machine is a node, "host:port" a
-             cluster's head (port 6379 by default); this machine must be a node of it.
+             reports. "auto" is the cluster of which this machine is a node. "host:port" is the head
+             of a cluster (port 6379 by default) of which this machine must be a node.
     cpus     number of CPUs of a Ray started here; None: those available to this process.
 
     Raises ValueError, within seconds, if the address is wrong or does not answer, and Failure if
@@ -126,7 +126,7 @@ def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) 
 
 
 def _temporary(stack: contextlib.ExitStack) -> dict[str, str]:
-    """Return options of ray.init with which all its files are in a temporary folder.
+    """Return options of ray.init that put all files of Ray into a temporary folder.
 
     The paths of its sockets are short for any TMPDIR.
     """
@@ -162,7 +162,7 @@ def check_fits(
     count: int = 1,
     nodes: Sequence[Mapping[str, float]] | None = None,
 ) -> None:
-    """Raise ValueError unless a node has the CPUs and GPUs, and all nodes have `count` times that.
+    """Raise ValueError unless one node has enough for one process, and all nodes for `count`.
 
     nodes  resources of each node; None: those of `node_resources`.
     """
@@ -206,7 +206,7 @@ def total(name: str) -> float:
 
 
 def real_gpus(gpus: float) -> bool:
-    """Return whether a node that declares this many GPUs has any; tests declare fake ones."""
+    """Return whether a node that declares this many GPUs has one; tests declare fake GPUs."""
     import ray
 
     task = ray.remote(_has_gpu).options(num_cpus=0, num_gpus=gpus)

@@ -1,4 +1,4 @@
-"""A pool of processes on a Ray cluster for a search; Ray itself is in a child process."""
+"""A pool of processes on a Ray cluster for a search; a child process is connected to Ray."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def _served(make: Callable[[], Job], place: Place, *, address: str, **limits: An
 def _unpickled(make: bytes) -> Job:
     """Return the result of the driver's `make`, in a worker's process.
 
-    It is unpickled only here, so that the process in between need not import its modules.
+    `make` is unpickled only here, so that the child process that holds the pool need not import its
+    modules.
     """
     from ray import cloudpickle
 

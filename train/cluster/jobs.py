@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 def run_jobs(
     make: Callable[[], Callable[[Any], Any]], jobs: Mapping[K, Any], place: Place
 ) -> Generator[tuple[K, Outcome], None, None]:
-    """Call a function with the payload of each job, in order; yield (key, outcome) as they end.
+    """Call a function with the payload of each job, in order; yield (key, outcome) as jobs end.
 
     make  called once in each process; returns the function. Must be defined in an importable module
           or be a closure that can be pickled.

@@ -10,7 +10,7 @@ class Place(NamedTuple):
 
     cpus     processors of a slot, also its number of threads.
     gpus     GPUs of a slot; may be a fraction.
-    address  of a Ray cluster, as in `train.cluster.connect.connect`; None for this machine.
+    address  address of a Ray cluster, as in `train.cluster.connect.connect`; None: this machine.
     """
 
     slots: int

@@ -1,7 +1,7 @@
 """A pool of processes on a Ray cluster, each set up once, that run generator jobs.
 
-A job is a generator. Its items are sent to the driver one by one, and it waits for the driver's
-next `wait` before it continues. A decision to stop it after an item therefore wastes no work.
+A job is a generator. It sends its items to the driver one by one. After each item it pauses until
+the driver calls `wait` again, so that no work is wasted if the driver stops the job after an item.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Pool:
              Must be defined in an importable module or be a closure that can be pickled.
     place    number and resources of the slots, and the cluster.
     timeout  time limit of a job in seconds; None: no limit.
-    retries  restarts of a job after its process died. A job that loses its machine, which it does
-             not cause, is restarted up to MOVES times.
+    retries  restarts of a job after its process died. A job whose machine is lost, which the job
+             does not cause, is restarted up to MOVES times.
 
     The slots are set up in parallel after the constructor has returned; `ready` waits for them.
     Raises ValueError if the cluster cannot be reached or no node can hold a slot.
@@ -154,7 +154,7 @@ class Pool:
                 return items
 
     def stop(self, number: int) -> None:
-        """End a job: close its generator, now if it waits for `wait`, else at its next item.
+        """End a job: close its generator, at once if the job is paused, otherwise at its next item.
 
         `wait` then returns an Ended. Does nothing if there is no such job.
         """

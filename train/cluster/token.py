@@ -1,9 +1,10 @@
 """Ray's token authentication (https://docs.ray.io/en/latest/ray-security/token-auth.html).
 
-By default Ray decides by what it finds: `ray.init()` writes a token to ~/.ray/auth_token,
-`ray start --head` with that home requires it, and nodes and drivers do not send it. Therefore the
-mode is always set explicitly here while a connection lasts: a Ray on this machine has a new token
-in its environment, and a driver follows the head of its cluster.
+By default, whether Ray uses tokens depends on files: `ray.init()` writes a token to
+~/.ray/auth_token; `ray start --head` requires this token if it finds the file, but nodes and
+drivers do not send it. Therefore the mode is always set explicitly here while a connection lasts: a
+Ray on this machine has a new token in its environment, and a driver follows the head of its
+cluster.
 """
 
 from __future__ import annotations

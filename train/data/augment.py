@@ -188,8 +188,8 @@ def one_thread() -> Iterator[None]:
     """Limit torch's operations on the CPU to one thread.
 
     More threads change the order of sums and thereby, rarely, the last bit of an image. They are
-    not faster either: the operations are small, and on busy cores the threads' waiting for each
-    other can take a hundred times as long as the work.
+    not faster either: the operations are small, and on busy cores threads may wait for each other a
+    hundred times as long as they work.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -257,7 +257,7 @@ def _cut_in_groups(padded: Tensor, offsets: np.ndarray, height: int, width: int)
 
 
 def _cut_at_once(padded: Tensor, offsets: np.ndarray, height: int, width: int) -> Tensor:
-    """Do the same by one indexing; on a GPU, launching each group takes longer than its work."""
+    """Crop like `_cut_in_groups`, by one indexing; on a GPU, one launch per group takes longer."""
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     places = on_device(np.column_stack([np.arange(len(offsets)), offsets]), padded.device)
     image, row, column = places.unbind(1)
@@ -318,7 +318,7 @@ class _RandAugment(v2.RandAugment):
 def _strength(
     name: str, levels: Any, share: float, bins: int, height: int, width: int
 ) -> list[float] | None:
-    """Return the strength of an operation, as torchvision's single level.
+    """Return the strength of an operation as a list of one level, as torchvision expects it.
 
     `levels` gives its weakest and strongest value. Operations that would erase the image stop at
     the strongest.

@@ -15,13 +15,13 @@ from train.data.transfer import on_device
 
 
 def blend(labelled: Split, unlabelled: Split, *, ratio: float) -> Split:
-    """Return a split of labelled and pseudo-labelled images, `ratio` of the latter per labelled.
+    """Return a split with `ratio` pseudo-labelled images for each labelled image.
 
     As in Noisy Student (Xie et al. 2020), each step takes a share ratio / (1 + ratio) of its images
     from `unlabelled`, rounded to whole images. An epoch is one permutation of the labelled images;
-    the others are taken from permutations that are repeated as needed. Indices count the labelled
-    images first. Targets are soft if those of either split are. Raises ValueError if targets are
-    missing.
+    the others are taken from permutations that are repeated as needed. Indices number the labelled
+    images first, then the others. Targets are soft if either split has soft targets. Raises
+    ValueError if targets are missing.
     """
     return Blend(labelled, unlabelled, ratio)
 

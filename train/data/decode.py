@@ -38,13 +38,13 @@ class OtherSize(Exception):
 
 
 def decode(data: bytes, channels: int, *, sides: tuple[int, int] | None = None) -> Tensor:
-    """Decode an image to uint8 [channels, h, w]; raises Unreadable.
+    """Decode an image to uint8 [channels, h, w]; raise Unreadable if that is not possible.
 
     sides  expected h and w, in either order; raises OtherSize if the file states another size.
 
     The image is turned by its EXIF orientation. Alpha is blended with white. Palettes and CMYK
-    become RGB; 16 bits become 8 (see `train.data.depth`). Grey is repeated to three channels, and
-    colours are converted to grey for one. Of animations, the first frame is used.
+    become RGB; 16 bits become 8 (see `train.data.depth`). Grey is repeated if `channels` is 3, and
+    colours are converted to grey if it is 1. The first frame of an animation is used.
     """
     try:
         return _decoded(data, channels, sides)

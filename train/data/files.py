@@ -1,8 +1,8 @@
 """Image files below a folder or in a zip archive, by their paths; nothing is opened or extracted.
 
-Symbolic links are followed, because data are often linked together, but not in circles. Skipped
-are links to nothing or to themselves, everything that is not a regular file, and names that begin
-with a dot. Archives with names that lead outside the archive are rejected.
+Symbolic links are followed, because data sets are often assembled from links. The following are
+skipped: links to a folder that contains them, broken links, everything that is not a regular file,
+and names that begin with a dot. Archives with names that lead outside the archive are rejected.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def found(
 
 
 def enough(share: float) -> int:
-    """Return the images that a class needs for `stratified` to take one of them."""
+    """Return the number of images that a class needs for `stratified` to take one of them."""
     return next((count for count in range(2, 10_000) if int(share * count + 0.5)), 10_000)
 
 

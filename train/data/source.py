@@ -89,7 +89,7 @@ def parse(text: str) -> Source:
 
 
 def allowing(text: str, share: float) -> str:
-    """Return the end of a message about too many unreadable files: the remedy; "" for no text."""
+    """Return the remedy that ends a message about unreadable files; "" if `text` is empty."""
     if not text:
         return ""
     enough = f"{math.ceil(100 * share) / 100:g}"

@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 class ImageRequest(NamedTuple):
-    """Images to read: indices [n] in a split, and draws by ascending positions [n] in the step."""
+    """Images to read: indices [n] in a split, and the draws of their positions in the step."""
 
     indices: np.ndarray
     draws: Draws

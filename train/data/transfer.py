@@ -12,9 +12,9 @@ from torch import Tensor
 def on_device(values: np.ndarray, device: torch.device) -> Tensor:
     """Return the array as a tensor on the device.
 
-    A copy from ordinary memory to a GPU waits until the GPU has finished all that it was given
-    before, which then has nothing to do until the next work comes. From page-locked memory it does
-    not; torch keeps such memory until the copy is done.
+    A copy from pageable memory to a GPU blocks until the GPU has finished all queued work; the GPU
+    is then idle until more work is queued. A copy from page-locked memory does not block. torch
+    keeps such memory until the copy is done.
     """
     tensor = torch.from_numpy(values)
     if device.type != "cuda":

@@ -3,8 +3,8 @@
 timm's EfficientNet is defined by strings like "ir_r2_k3_s2_e6_c24_se0.25" (inverted residual, two
 of them, kernel 3, stride 2, expansion 6, 24 channels, squeeze-and-excitation 0.25 of the block's
 input; `timm.models._efficientnet_builder._decode_block_str` defines the language). Networks whose
-head follows the pooling belong to timm's MobileNetV3 class. The strings can express most of what an
-`Architecture` can; for the rest, ValueError is raised.
+head follows the pooling belong to timm's MobileNetV3 class. The strings can express most
+architectures; for others, ValueError is raised.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _words(block: Block, stage: Stage) -> tuple[str, str]:
 
 
 def _expand(block: Block, share: float) -> float:
-    """Return the expansion with which timm gets the block's inner channels; 1 if none expands."""
+    """Return the expansion from which timm computes the block's inner channels; 1: none."""
     if block.mid_channels == block.in_channels and block.op not in ("fused", "uib"):
         return 1
     for expand in (share, block.mid_channels / block.in_channels):
@@ -208,7 +208,7 @@ def _expand(block: Block, share: float) -> float:
 
 
 def _se(block: Block, share: float, expand: float) -> str:
-    """Return the se part of a block's string with which timm gets the number of channels."""
+    """Return the "se" part of a block's string, from which timm computes the number of channels."""
     if not block.se_channels:
         return ""
     hard = block.gate == "hard_sigmoid"

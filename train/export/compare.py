@@ -22,7 +22,7 @@ from vbs.command import Failure
 
 TOLERANCE = 1e-4
 COARSE = 5e-2  # tolerance of float16, whose rounding is 5e-4 of each number
-LEVELS = 2  # of 255, by which rounding may change a pixel: one in each direction
+LEVELS = 2  # largest difference of a pixel, of 255 levels, that rounding may cause
 BATCHES = (1, 3)  # sizes other than 2, which the exporters trace
 COUNT = 4  # images of each kind, in all batches together
 SIDES = ((37, 53), (61, 40), (20, 180), (97, 97))  # decoded images, all unlike network inputs

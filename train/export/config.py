@@ -45,7 +45,7 @@ class ExportConfig(DataOptions):
         1.0,
         metavar="POINTS",
         limits=(0, 100),
-        help="largest loss of top-1 accuracy in points; more is an error (default 1)",
+        help="largest allowed loss of top-1 accuracy, in points (default 1)",
     )
     float_layers: str | None = option(
         None,

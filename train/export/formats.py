@@ -27,14 +27,16 @@ class Format:
     """A format of exports.
 
     name     name of the file or folder beside the weights.
-    write    (path, request): writes it, and further files if needed; returns how it was quantised.
-    read     (path, request): returns the export, loaded by the target tool, as a function.
+    write    function (path, request) that writes the export, and further files if needed, and
+             returns how it was quantised.
+    read     function (path, request) that returns the export, loaded by the target tool, as a
+             function.
     runtime  name of the runtime that computes this function.
-    program  for a folder, its program that classifies photographs; "" for a file, whose program
-             comes from `train.export.programs`.
+    program  for a folder, name of the program in it that classifies photographs; "" for a file,
+             whose program comes from `train.export.programs`.
     beside   suffixes of further files that belong to a file.
     needs    optional packages, all in the extra of the format's name.
-    finish   (path, request, measured): writes parts that need the measurements.
+    finish   function (path, request, measured) that writes the parts that need the measurements.
     """
 
     name: str

@@ -99,7 +99,7 @@ def with_layers(request: Request, found: Quantised) -> Quantised:
 def advice(found: Quantised) -> str:
     """Return advice on how to reduce a loss, in one sentence."""
     if not found.layers:
-        return "no layer is left to take out of int8"
+        return "every layer is already in float"
     base = found.methods[found.method]
     gains = {name: base.points - found.layers[name].points for name in _by_gain(found)}
     worst = [name for name, points in gains.items() if points > 0][:NAMED]
@@ -111,9 +111,9 @@ def advice(found: Quantised) -> str:
     regained = ", ".join(f"{name} {gains[name]:.2f} points" for name in worst)
     names = ",".join([*found.float_layers, *worst])
     return (
-        f"the layers that hurt most, by what each alone regains in float on {base.images} other "
-        f"images: {regained}; use --float-layers {names}, --float-layers auto, or a larger "
-        "--max-loss"
+        f"the layers that hurt most, with the points that leaving one of them in float regains on "
+        f"{base.images} other images: {regained}; use --float-layers {names}, --float-layers auto, "
+        "or a larger --max-loss"
     )
 
 

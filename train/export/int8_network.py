@@ -1,4 +1,4 @@
-"""A network of this process in int8, without files; used by searches."""
+"""Conversion of a network in memory to int8, without files; used by searches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency of functions, measured in turns, so that disturbances of the machine affect all of them.
+"""Latency of functions, measured alternately, so that other programs disturb all of them alike.
 
 Nothing here corrects for other programs; the spread shows them. `nas.block_times` measures more
 carefully, for tables that searches use.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 TURN = 0.02  # seconds that a function runs before the next one
-SECONDS, FEWEST, MOST = 1.5, 15, 1000  # of each function: seconds, fewest and most calls
+SECONDS, FEWEST, MOST = 1.5, 15, 1000  # for each function: seconds, fewest and most calls
 WARM_UP = 3  # first calls, which are not counted
 
 

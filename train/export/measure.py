@@ -25,7 +25,7 @@ class Measured:
     """Measurements of an export.
 
     loss      of accuracy; None without held-out images.
-    data      the images: name of the data set, and which of its images.
+    data      the images: name of the data set, and the split that they are from.
     bytes     size of all its files.
     latency   of one image.
     before    latency of the network in float32 in the same runtime, measured in turns with the

@@ -64,7 +64,7 @@ def _show_methods(result: ExportResult) -> None:
     images = next(iter(quantised.methods.values())).images
     left = ", ".join(quantised.float_layers)
     print_out(
-        f"kept: the least loss on {counted(images, 'held-out image')}; the accuracy below is "
+        f"kept: smallest loss on {counted(images, 'held-out image')}; the accuracy below is "
         "measured on other images" + (f"; in float32: {left}" if left else "")
     )
 

@@ -1,4 +1,4 @@
-"""The request of an export: the argument of all functions that write one."""
+"""The request for an export, which all functions that write an export take."""
 
 from __future__ import annotations
 

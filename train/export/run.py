@@ -51,7 +51,7 @@ def export_network(config: ExportConfig) -> ExportResult:
     latency are measured there.
 
     Raises ValueError for invalid options and files, and `train.export.compare.Mismatch`, after
-    removing the export, if it does not compute the same or loses more accuracy than allowed.
+    removing the export, if its outputs differ or it loses more accuracy than allowed.
     """
     assert config.run is not None  # see ExportConfig.check
     assert config.to is not None
@@ -170,7 +170,7 @@ def _compared(function: Function, request: Request) -> Compared:
 
 
 def _reference(form: Format, request: Request) -> Function | None:
-    """Return the network in float32 in the export's runtime; None if the export is just that."""
+    """Return the network in float32 in the export's runtime; None if the export is that network."""
     config = request.config
     if form.runtime == "torch":
         return None

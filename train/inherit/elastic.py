@@ -1,8 +1,9 @@
 """Training of a network together with its sub-networks, which use the weights they inherit.
 
 The sandwich rule with in-place distillation (Yu & Huang 2019, Universally Slimmable Networks; Yu et
-al. 2020, BigNAS): in each step the largest network learns from the labels, and the smallest and
-some random ones learn from its outputs. Their gradients add up in the weights that they share.
+al. 2020, BigNAS): in each step the largest network learns from the labels; the smallest network and
+some random ones learn from the outputs of the largest. Their gradients add up in the weights that
+they share.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from train.inherit.weights import inherit
 class Elastic:
     """The sub-networks that are trained with a network.
 
-    importance  of the network at the start of the training; it decides which channels and layers
-                each sub-network has.
-    sampled     number of random ones in each step, besides the smallest.
+    importance  importance of the network's parts at the start of the training; it decides which
+                channels and layers each sub-network has.
+    sampled     number of random sub-networks in each step, in addition to the smallest.
     """
 
     importance: Importance

@@ -23,9 +23,10 @@ Batch = tuple[Tensor, Tensor]  # images [n, channels, height, width], targets in
 class Importance:
     """Importance of the parts of a network; larger values are more important.
 
-    channels  of each group of channels that are cut together, float64 [channels].
-    layers    of the layers of each stage, float64 [layers]. The first layer of a stage is always
-              kept, because it strides and changes the channels.
+    channels  importance of the channels, for each group of channels that are cut together, float64
+              [channels].
+    layers    importance of the layers of each stage, float64 [layers]. The first layer of a stage
+              is always kept, because it strides and changes the channels.
     """
 
     channels: Mapping[Group, np.ndarray]
@@ -58,7 +59,7 @@ class Importance:
         sizes_found = {group: len(values) for group, values in found.items()}
         counts = [len(values) for values in kept]
         if sizes_found != sizes(network) or counts != [s.layers for s in network.stages]:
-            raise ValueError("importance: it is that of another network")
+            raise ValueError("importance: it belongs to another network")
         return cls(found, kept)
 
 

@@ -52,7 +52,7 @@ class Inheritance:
 def inheritance(
     network: Network, batches: Sequence[Batch], importance: Importance | None = None
 ) -> Inheritance:
-    """Return what sub-networks inherit from a trained network.
+    """Return the weights that sub-networks inherit from a trained network, with their importance.
 
     batches     prepared training images on which importance is measured.
     importance  the importance that was used in training with sub-networks; None: measure it.

@@ -79,7 +79,7 @@ def sizes(architecture: Architecture) -> dict[Group, int]:
 
 
 def _is_tied(block: Block) -> bool:
-    """Return whether the block's output channels are its input channels."""
+    """Return whether a shortcut ties the block's output channels to its input channels."""
     return block.op == "identity" or block.skip == "identity"
 
 

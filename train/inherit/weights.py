@@ -15,7 +15,7 @@ from train.inherit.importance import Importance
 from train.inherit.layout import Group, Part, parts, sizes
 from vbs.text import quoted
 
-# fields that may differ without being cut, because no weight depends on them
+# fields of the child that may differ from the parent's, because no weight depends on them
 FREE = ("resolution", "bn_momentum")
 CUT = ("stem", "head")
 CUT_OF_STAGE = ("layers", "kernel", "start_kernel", "expand", "channels")
@@ -111,7 +111,7 @@ def _kept_channels(
 ) -> dict[Group, np.ndarray]:
     """Return, for each group of the child's channels, their indices in the parent."""
     kept = {}
-    # a shortcut that pools always cuts the last channels, so these cannot be chosen
+    # a pooling shortcut always drops the last channels, so the channels cannot be chosen here
     tied_by_place = any(stage.skip == "pool" for stage in child.stages)
     for group, count in sizes(child).items():
         kind, stage, layer = group

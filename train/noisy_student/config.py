@@ -43,7 +43,10 @@ class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions)
         help="labelled images (default: the teacher's)",
     )
     rounds: int = option(
-        1, metavar="N", limits=(1, 1000), help="students, each the teacher of the next (default 1)"
+        1,
+        metavar="N",
+        limits=(1, 1000),
+        help="number of students; each one teaches the next (default 1)",
     )
     ratio: float = option(
         1.0,
@@ -62,8 +65,8 @@ class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions)
         None,
         metavar="N",
         limits=(1, 10**9),
-        help="images of each class, the most confident, repeated if there are fewer (default: "
-        "unlabelled images / classes)",
+        help="number of images kept in each class, the most confident; repeated if there are fewer "
+        "(default: unlabelled images / classes)",
     )
 
     def check(self) -> None:

@@ -69,7 +69,7 @@ def load_images(
 
 
 def _refuse_the_same(unlabelled: str, labelled: str) -> None:
-    """Raise ValueError if the unlabelled images would be all labelled files, including the test."""
+    """Raise ValueError if the unlabelled images are all labelled images, with the test images."""
     ours, theirs = unlabelled_source(unlabelled), unlabelled_source(labelled)
     # of a named set, only the training images are used
     if NAMED in (ours.kind, theirs.kind) or (ours.kind == PARQUET) != (theirs.kind == PARQUET):

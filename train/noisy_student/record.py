@@ -37,7 +37,7 @@ class SelfTraining:
     networks: Sequence[Row] | None = None
 
     def remembered(self, name: str, value: Any) -> SelfTraining:
-        """Return it with a digest added; raise ValueError if another digest is recorded."""
+        """Return a copy with a digest added; raise ValueError if another digest is recorded."""
         value = json.loads(json.dumps(value))
         if self.found.get(name, value) != value:
             raise ValueError(

@@ -1,8 +1,8 @@
 """The rounds of Noisy Student: labels, a student, and that student as the next teacher.
 
-Every step is written to disk before the next one starts, so that a killed run can be resumed: it
-reuses the labels of a round if they are written, and its student if it is finished; otherwise the
-student continues from its checkpoint.
+The result of every step is written to disk before the next step starts, so that a killed run can be
+resumed. A resumed run reuses the labels and students that are complete; an unfinished student
+continues from its checkpoint.
 """
 
 from __future__ import annotations

@@ -29,7 +29,10 @@ class PredictConfig(DeviceOptions):
         help="image files, folders, FILE.zip, FILE.parquet, parquet:DIR",
     )
     top_k: int = option(
-        3, metavar="K", limits=(1, 1_000_000), help="classes of each image, most probable first"
+        3,
+        metavar="K",
+        limits=(1, 1_000_000),
+        help="most probable classes of each image to report (default 3)",
     )
     out: str | None = option(
         None, metavar="FILE", help="also write all predictions: .csv, .jsonl or .parquet"

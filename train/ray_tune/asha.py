@@ -65,7 +65,7 @@ class Asha(ASHAScheduler):
                 recorded[trial.trial_id] = recorded.pop(name)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide as Ray does, but let a trial that has all epochs finish, to be tested.
+        """Decide as Ray does, but let a trial finish after its last epoch, so that it is tested.
 
         A resumed trial reports its last row again. The decision on that row may be missing because
         the process died, so it is made here.

@@ -55,7 +55,7 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         None,
         metavar="X",
         limits=FACTORS,
-        help=f"of asha: one of X trials continues at each rung (default {FACTOR:g})",
+        help=f"at each rung of asha, one of X trials continues (default {FACTOR:g})",
     )
     processes_per_trial: int = option(
         1,

@@ -1,4 +1,4 @@
-"""The lease of a results place, with which only one process at a time trains its trials."""
+"""The lease of a results store, which lets only one process at a time train its trials."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class _Settings01:
 
 @dataclass(frozen=True, kw_only=True)
 class _How01:
-    """The settings of how version 0.1 ran the trials."""
+    """The settings of version 0.1 that describe how trials are run."""
 
     address: str | None
     gpus_per_trial: int | float | None

@@ -22,7 +22,7 @@ def folder_of(name: str) -> str:
 
 
 def ending(store: Store, name: str) -> dict[str, Any] | None:
-    """Return how a trial ended; None if it has not ended or was lost, and is to be trained."""
+    """Return the record of how a trial ended; None if it still has to be trained, e.g. if lost."""
     path = f"{folder_of(name)}/run.json"
     ended = store.read(path)
     if ended is None:

@@ -187,7 +187,7 @@ def check_nodes(store: Store, data: Any) -> None:
 
 
 def _look(place: str, marker: str, data: Any) -> str:
-    """Return what is wrong with the store or the images on this node; "" if nothing."""
+    """Return the problem of the store or the images on this node; "" if there is none."""
     try:
         store = Store(place)
         if store.read(marker) is None:

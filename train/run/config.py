@@ -34,7 +34,7 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
         None,
         metavar="SOURCE",
         help="initial weights: a run's folder, a .safetensors file, timm:NAME, or "
-        "package:efficientnet_lite0 (1, 2)",
+        "package:efficientnet_lite0 (or lite1, lite2)",
     )
 
     log: tuple[str, ...] = option(
@@ -67,7 +67,8 @@ COMMAND = Command(
     epilog="""\
 NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, or a best.json
 of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR
-or FILE.zip, with options after a question mark (imagefolder:DIR?corrupt_limit=0.05; see README).
+or FILE.zip, with options after a question mark, e.g. imagefolder:DIR?corrupt_limit=0.05 (see
+docs/train.md).
 On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to resume), run.json (settings and
 result), curves.csv and curves.png, confusion.png, mistakes.png, report.html,

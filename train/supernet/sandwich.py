@@ -31,9 +31,9 @@ class Sandwich:
     genotypes  int8 [n, decisions] of networks of the space, by ascending FLOPs, within the limits
                of the search. If ops are decisions, there is no single largest network; each step
                draws one of the largest `END` of these, and one of the smallest.
-    sampled    number of random ones in each step.
-    labels     weight of the labels, from 0 to 1, in the losses of all but the largest; the rest is
-               the weight of the largest one's outputs.
+    sampled    number of random networks in each step.
+    labels     weight of the labels, from 0 to 1, in the losses of all networks but the largest. The
+               outputs of the largest network have the remaining weight.
     """
 
     space: SearchSpace

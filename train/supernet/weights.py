@@ -65,10 +65,10 @@ def kind_of(block: Block, before: str) -> str:
 
     before  "active" or "linear": the kind of its input, see `ACTIVE`.
 
-    Different ops have separate weights. So have blocks with and without a shortcut: the branch
-    beside a shortcut learns a correction, while the other has to transmit all information. And so
-    have blocks after an activation, whose inputs are about 0 or positive. Blocks with and without
-    squeeze-and-excitation share their convolutions.
+    Three properties separate the weights of blocks. The first is the op. The second is the
+    shortcut: a branch beside a shortcut learns a correction, while a branch without one has to
+    transmit all information. The third is the kind of input: after an activation, inputs are about
+    0 or positive. Blocks with and without squeeze-and-excitation share their convolutions.
     """
     op = block.op
     if op == "mbconv" and block.mid_channels == block.in_channels:
@@ -142,7 +142,9 @@ def taken(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
             continue
         source = source_of(name, kinds)
         if source not in tensors:
-            raise ValueError(f"network: its {name} is not in the supernet; it is of another space")
+            raise ValueError(
+                f"network: its {name} is not in the supernet; it belongs to another space"
+            )
         found[name] = _first(tensors[source], value.shape, name)
     return found
 

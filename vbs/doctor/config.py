@@ -10,7 +10,7 @@ from vbs.options import Command
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig(Config):
-    """Options of the examination."""
+    """Options of `vbs doctor`."""
 
     title = "doctor"
 

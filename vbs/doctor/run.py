@@ -55,7 +55,7 @@ class Examination:
 
     facts     lines by section.
     missing   requirements without which commands fail.
-    warnings  problems that may occur.
+    warnings  lines about problems that may occur.
     """
 
     facts: dict[str, list[str]]

@@ -19,7 +19,7 @@ from vbs.text import printable
 REPORT = "report.html"
 STYLE = Path(__file__).with_name("page.css")
 LARGE = 300_000  # bytes of a PNG that becomes a JPEG
-# forbids loading anything, whatever text of a run the page contains
+# forbids the page to load anything, whatever text from a run it contains
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
