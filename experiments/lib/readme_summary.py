@@ -34,7 +34,8 @@ def _default_search() -> Row:
     b0, within = points["EfficientNet-B0"], points["same FLOPs"]
     seconds = read("search_cost")["whole_process"]["wall_seconds_median"]
     return (
-        f"default search, {seconds:.1f} s: predicted ImageNet top-1 within EfficientNet-B0's FLOPs",
+        f"default search, {seconds:.1f} s: predicted ImageNet top-1 (short schedule) with at most "
+        "EfficientNet-B0's FLOPs",
         f"{within['accuracy']:.2f} ± {within['std']:.2f}%",
         f"EfficientNet-B0 {b0['accuracy']:.2f} ± {b0['std']:.2f}%",
     )
@@ -56,7 +57,7 @@ def _strategies() -> Row:
         return f"{read('compare_strategies')['summary']['flops'][name][trainings]['accuracy']:.2f}%"
 
     return (
-        "strategies: predicted ImageNet top-1 of the best network after 50 evaluations",
+        "search strategies: predicted ImageNet top-1 of the best network after 50 evaluations",
         f"`predictor` {accuracy('predictor', '50')}",
         f"Optuna's TPE {accuracy('optuna:tpe', '50')}, its Gaussian process "
         f"{accuracy('optuna:gp', '50')}",
@@ -111,7 +112,7 @@ def _step() -> Row:
         "training step",
         f"{speed[0]:.2f} to {speed[-1]:.2f}x the speed, {memory[0]:.2f} to {memory[-1]:.2f}x the "
         "memory",
-        "timm in its fastest setting",
+        "timm with its fastest settings",
     )
 
 
@@ -132,8 +133,8 @@ def _smaller() -> Row:
         return top1_with_error(tops[name], SIGNS)
 
     return (
-        "search inside these weights, three targets in "
-        f"{found['search']['minutes']:.0f} minutes on two CPU cores: a quarter of the FLOPs",
+        "search inside this fine-tuned network, a quarter of its FLOPs (one of three targets, "
+        f"{found['search']['minutes']:.0f} minutes on two CPU cores)",
         shown("found 25%"),
         f"EfficientNet-Lite0 {found['search']['teacher']:.1f}%; uniform shrinking "
         f"{shown('uniform shrinking 25%')}, Torch-Pruning (L1) {shown('Torch-Pruning L1 25%')}",

@@ -49,8 +49,8 @@ def _fidelity() -> Rows:
     ]
     return [
         (
-            f"rank correlation of short trainings with `{longest['fidelity']}` (between two seeds "
-            f"of it: tau {floor:.2f})",
+            f"Kendall tau between short trainings and `{longest['fidelity']}` (tau between two "
+            f"seeds of the latter: {floor:.2f})",
             "; ".join(parts) + f"; recommended: {result['recommended'] or 'none'}",
             "fidelity_cifar10",
         )
@@ -68,16 +68,16 @@ def _waste() -> Rows:
     early = summary["curves"]["predictor, 4 at once, ASHA"]
     return [
         (
-            "additional trainings of 16 workers for the accuracy that one worker reaches after 50, "
-            "80, 100 (in brackets: 15 results, the delay of 16 workers)",
+            "additional trainings that 16 workers need to reach the accuracy of one worker after "
+            "50, 80 and 100 trainings (in brackets: the delay of 15 results, as a share)",
             ", ".join(losses),
             "fewer_trainings",
         ),
         (
             "early stopping (ASHA), replayed on 48 recorded learning curves",
-            f"the same best network (regret {early['regret_left']:.1f}); training time of all 48: "
-            f"{100 * early['share_whole_pool']:.0f}%; until the best is found: "
-            f"{100 * early['share_to_best']:.0f}%",
+            f"finds the same best network (regret {early['regret_left']:.1f}) in "
+            f"{100 * early['share_whole_pool']:.0f}% of the training time of all 48 networks, and "
+            f"in {100 * early['share_to_best']:.0f}% of the time until the best is found",
             "fewer_trainings",
         ),
     ]
@@ -101,7 +101,7 @@ def _overhead() -> Rows:
     found = read("search_overhead")
     return [
         (
-            "32 trainings of one second on 8 workers; overhead of the search for each (SQLite)",
+            "32 trainings of one second on 8 workers; overhead of the search per training (SQLite)",
             f"{found['sleeping']['over_ideal']:.2f}x the ideal time; "
             f"{found['driver']['random']['milliseconds_each']:.0f} ms, with the predictor "
             f"{found['driver']['predictor']['milliseconds_each']:.0f} ms",

@@ -60,7 +60,7 @@ def _proxy() -> Rows:
     top1 = top1_with_error(reached["test_top1"], CIFAR10)
     return [
         (
-            "CIFAR-10, recipe `proxy`, a network of 1.4M FLOPs widened to 3.6M FLOPs",
+            "CIFAR-10, recipe `proxy`, a network of 1.4M FLOPs, widened to 3.6M FLOPs",
             f"{top1} in {reached['seconds']['mean']:.0f} s on one core",
             "proxy_recipe",
         )
@@ -79,7 +79,8 @@ def _learning() -> Rows:
     )
     return [
         (
-            "the same network, recipe and data in this loop and in timm's, 3 short epochs",
+            "accuracy with the same network, recipe and data in this training loop and in timm's, "
+            "3 short epochs",
             f"{ours}, timm {theirs}",
             "same_learning",
         )
@@ -125,7 +126,7 @@ def _data() -> Rows:
     speed = read("data_speed")["speed"]["shift and flip"]["images_per_second"]
     return [
         (
-            "in-memory data set, 32 px, random shift and flip",
+            "loading of an in-memory data set, 32 px, with random shift and flip",
             f"{speed:,} images/s on one core",
             "data_speed",
         )
