@@ -178,10 +178,10 @@ def show_published(result: PublishedGrid) -> None:
     said = ", ".join(f"{name} {-loss:+.2f}" for name, loss in losses.items())
     print_out(
         "",
-        f"optimum: {', '.join(ends)}; 95% intervals of a new recipe",
-        f"ties (=): {tied} of {counted(len(result.candidates), 'candidate')} have predicted gains "
-        f"within {TIE} points of the best, which published trainings cannot distinguish; "
-        f"so have {optimum.ties.mean():.0%} of all splits of the growth",
+        f"optimum: {', '.join(ends)}; 95% intervals for a new recipe",
+        f"ties (=): {tied} of {counted(len(result.candidates), 'candidate')}, and "
+        f"{optimum.ties.mean():.0%} of all possible splits, have a predicted gain within {TIE} "
+        "points of the best; published trainings cannot distinguish them",
         f"against the optimum, points: {said}",
         f"This is a regression over {published.trainings} published ImageNet trainings of "
         f"{published.groups} networks and recipes, not a measurement; --data DATA trains the "
