@@ -41,6 +41,15 @@ def same_function(network: nn.Module, run: Path) -> bool:
     return torch.equal(network.eval()(images), logits(run, images))
 
 
+@pytest.fixture(scope="module")
+def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with its exports, which no test may change."""
+    run = a_run(tmp_path_factory.mktemp("exported") / "run")
+    exported(run, "safetensors")
+    exported(run, "timm")
+    return run
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -51,10 +60,8 @@ def same_function(network: nn.Module, run: Path) -> bool:
         "{run}/timm/model.safetensors",
     ],
 )
-def test_runs_and_exports_are_taken_whole_with_their_preprocessing(source, tmp_path):
-    run = a_run(tmp_path / "run")
-    exported(run, "safetensors")
-    exported(run, "timm")
+def test_runs_and_exports_are_taken_whole_with_their_preprocessing(source, exported_run):
+    run = exported_run
     network = fresh()
     initial = initialise(network, source.format(run=run))
     assert same_function(network, run)

@@ -49,6 +49,15 @@ def check_same_function(theirs: nn.Module, parent: Parent, side: int = 64) -> No
         assert difference < 1e-4 * expected.abs().max().clamp(min=1e-3)
 
 
+@pytest.fixture(scope="module")
+def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with its exports, which no test may change."""
+    run = a_run(tmp_path_factory.mktemp("exported") / "run")
+    exported(run, "safetensors")
+    exported(run, "timm")
+    return run
+
+
 def test_the_package_exports_it():
     assert train.load_parent is load_parent
     assert train.Parent is Parent
@@ -64,10 +73,8 @@ def test_the_package_exports_it():
         "{run}/timm/model.safetensors",
     ],
 )
-def test_runs_and_exports_are_their_own_parents(source, tmp_path):
-    run = a_run(tmp_path / "run")
-    exported(run, "safetensors")
-    exported(run, "timm")
+def test_runs_and_exports_are_their_own_parents(source, exported_run):
+    run = exported_run
     parent = load_parent(source.format(run=run))
     assert parent.architecture == PLAIN
     assert (parent.mean, parent.std) == (MEAN, STD)
