@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BEAT = "beat of driver "  # prefix of system attributes of a study: time of the last heartbeat
 
 _numbers = itertools.count(1)
-_left: set[str] = set()  # drivers of this process that have finished, recorded or not
+_left: set[str] = set()  # drivers of this process that have finished, even if not recorded
 
 
 def new_driver() -> str:

@@ -80,5 +80,5 @@ def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any
             key, there, here = f"{key} ({part})", there.get(part), here.get(part)
         there, here = (json.dumps(value)[:200] for value in (there, here))
         raise ValueError(
-            f"resume: study {quoted(name)} has another {key}: {there} there, {here} here"
+            f"resume: study {quoted(name)} has another {key}: {there} in the study, {here} here"
         )

@@ -78,7 +78,7 @@ def write_kit(config: KitConfig | None = None, *, out: str | Path | None = None)
         ) as folder,
         contextlib.ExitStack() as stack,
     ):
-        stack.callback(_remove, folder)  # the next run would refuse the rest of an interrupted kit
+        stack.callback(_remove, folder)  # the next run would refuse an interrupted kit's files
         names = _write_networks(folder, networks, config.batch)
         script = resources.files("nas.devices.kit").joinpath("measure.py").read_text()
         write_whole(folder / SCRIPT, lambda path: path.write_text(script))
