@@ -32,7 +32,7 @@ from vbs.text import counted, quoted
 RECIPE = "finetune"  # default recipe here; other searches train from random weights
 EPOCHS = 6  # epochs of the parent by that recipe; smaller networks train longer (finalists.py)
 # Changes of a recipe that request a teacher. By default there is no teacher, because without it the
-# same time allows more epochs: a network with a third of Lite0's FLOPs reached 95.9% in 163 s
+# same time allows more epochs: a network of a third of the size of Lite0 reached 95.9% in 163 s
 # without a teacher, and 94.0% in 131 s with one (one seed; experiments/finetuned_children.py).
 DISTILLATION = ("teacher", "temperature")
 

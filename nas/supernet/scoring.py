@@ -51,7 +51,8 @@ class Sharing:
     recipe    recipe of stand-alone trainings, not fitted to a fidelity.
     fidelity  fidelity of the trainings of judge and finalists.
     shared    recipe of the shared weights.
-    labels    weight of the labels; see `train.supernet.sandwich.Sandwich`.
+    labels    weight of the labels in the targets of smaller networks, from 0 to 1; see
+              `train.supernet.sandwich.Sandwich`.
     """
 
     data: DataSummary

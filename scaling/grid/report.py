@@ -203,7 +203,7 @@ def _failures(result: GridResult) -> list[str]:
 
 
 def _resume(folder: Path, config: GridConfig) -> str:
-    """Return the options that resume the grid, with code that its record names."""
+    """Return the options that resume the grid, and those that name user code in its record."""
     words = ["--resume", "--out", str(folder), *option_words(GridConfig, code_values(config))]
     return shell_command(words)
 

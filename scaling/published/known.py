@@ -74,7 +74,7 @@ def _percent_of(value: float, name: str, base: str) -> float:
 
 
 def known_top1(base: str, given: float | None = None) -> KnownTop1:
-    """Return the top-1 of a base: as given, as published, or as predicted by its search.
+    """Return the top-1 of a base: given, or else published, or else predicted by its search.
 
     The prediction of the ImageNet surrogate is read from a best.json. Raises ValueError if the
     top-1 is unknown, or if a best.json contains an invalid percentage.
