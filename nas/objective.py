@@ -140,7 +140,10 @@ class Objective:
                 "(above 0 it would reward cost)"
             )
         if self.reward_name == "feasible" and self.over_target == "allow":
-            raise ValueError("over_target: 'allow' leaves the reward 'feasible' without a limit")
+            raise ValueError(
+                "over_target: 'allow' is not allowed with the reward 'feasible', which does not "
+                "depend on the target"
+            )
         for name, largest in self.limits:
             _check_cost("limit", name)
             if not np.isfinite(largest) or largest <= 0:
@@ -157,10 +160,12 @@ class Objective:
 
     def _check_own_reward(self) -> None:
         if self.exponent:
-            raise ValueError(f"exponent: reward {shortened(self.reward_name)} has none")
+            raise ValueError(
+                f"exponent: reward {shortened(self.reward_name)} has no exponent; leave it out"
+            )
         if self.also:
             raise ValueError(
-                f"also: reward {shortened(self.reward_name)} gets all costs; leave it out"
+                f"also: your reward {shortened(self.reward_name)} gets all costs; leave `also` out"
             )
 
     @property
@@ -213,8 +218,8 @@ class Objective:
         rewards[np.isnan(accuracy)] = np.nan
         if not np.isfinite(rewards[np.isfinite(accuracy)]).all():
             raise ValueError(
-                f"reward: {shortened(self.reward_name)} returned a number that is not finite for "
-                "an accuracy that is"
+                f"reward: {shortened(self.reward_name)} returned NaN or infinity for a finite "
+                "accuracy"
             )
         return rewards
 

@@ -176,7 +176,9 @@ def grown(architecture: Architecture, factors: Factors, rules: Rules | None = No
     deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
     found = rules.fitted(dataclasses.replace(deep, resolution=side))
     if found is None:
-        raise ValueError(f"width: {factors.width:.3g} gives other shortcuts than the parent has")
+        raise ValueError(
+            f"width: {factors.width:.3g} is not allowed; it changes the parent's residual shortcuts"
+        )
     return found
 
 

@@ -40,7 +40,7 @@ class TableEvaluator(Evaluator):
         """Raise ValueError unless the table was read for this space."""
         if space.choices != self.space.choices:
             raise ValueError(
-                f"table: read for space {self.space.name!r}, not for space {space.name!r}"
+                f"table: it was read for space {self.space.name!r}, not for space {space.name!r}"
             )
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:

@@ -105,7 +105,7 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
     """
     if not recipe.minival:
         raise ValueError(
-            "--set minival: the comparison of networks needs held-out images; use e.g. 0.1"
+            "--set minival: the comparison needs held-out images; use e.g. minival=0.1"
         )
     from train.data.summary import summarise  # torch is slow to import; report errors before
 

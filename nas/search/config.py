@@ -212,7 +212,7 @@ class SearchConfig(
         if timed:
             raise ConfigError(
                 "activations",
-                f"tables of block times do not contain them; leave out {flag(timed[0])}",
+                f"block times of other activations are not measured; leave out {flag(timed[0])}",
             )
 
     def _check_quantised(self) -> None:

@@ -151,7 +151,9 @@ def verdict(
     for scores, _ in predicted.values():
         known &= np.isfinite(scores)
     if known.sum() < 2:
-        raise ValueError(f"judge: {int(known.sum())} networks could be trained; two are needed")
+        raise ValueError(
+            f"judge: only {int(known.sum())} networks could be trained; at least 2 are needed"
+        )
     reached = reached[known]
     mean = reached.mean(1)
     rankings = {

@@ -196,11 +196,12 @@ class FamilyConfig(Config):
         if self.rules in OWN_FACTORS:
             for name in ("coefficients", *GREEK):
                 if getattr(self, name) is not None:
-                    raise ConfigError(name, f"leave it out; --rules {self.rules} has its own")
+                    raise ConfigError(name, f"leave it out; --rules {self.rules} sets the factors")
         self.given_coefficients()
         if self.known and self.base_top1 is not None:
             raise ConfigError(
-                "base_top1", f"use --known 0={self.base_top1:g} beside the other known members"
+                "base_top1",
+                f"leave it out if --known is given; add 0={self.base_top1:g} to --known",
             )
         if self.growth is not None:
             check_family_growth(self.growth)

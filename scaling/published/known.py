@@ -68,8 +68,8 @@ def _percent_of(value: float, name: str, base: str) -> float:
         return checked_top1(value)
     except ValueError:
         raise ValueError(
-            f"--base-top1: {name} {quoted(value, 40)} in {shortened(base)} is not percent between "
-            f"0 and {CEILING:g}; give the ImageNet top-1, e.g. --base-top1 77.1"
+            f"--base-top1: {name} {quoted(value, 40)} in {shortened(base)} is not a percentage "
+            f"between 0 and {CEILING:g}; give the ImageNet top-1, e.g. --base-top1 77.1"
         ) from None
 
 

@@ -185,7 +185,9 @@ def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | N
         return read_times(folder / TIMES)
     tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
     if config.times and not tables:
-        raise ValueError("--times: none of the tables holds step_time")
+        raise ValueError(
+            "--times: no table contains step times; use --kind step_time of nas.block_times"
+        )
     return times_for(
         the_space,
         kind="step_time",

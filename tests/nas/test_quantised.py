@@ -76,7 +76,7 @@ def test_a_search_reports_the_accuracy_of_the_int8_network(tmp_path: Path) -> No
         ),
         (
             ["--evaluator", "proxy", "--activations", "silu,relu6", "--max-latency", "5ms"],
-            "--activations: tables of block times do not contain them; leave out --max-latency",
+            "--activations: block times of other activations are not measured; leave out --max-l",
         ),
     ],
 )

@@ -158,7 +158,7 @@ def test_a_device_of_ones_own() -> None:
     run_search(out=result.folder, resume=True, changes={"budget": BUDGET + 100})
     Path(file).unlink()
     own_device(factor=2.0)
-    with pytest.raises(ValueError, match="the device my-phone is not the one of the search"):
+    with pytest.raises(ValueError, match="the device my-phone is not that of the search"):
         run_search(out=result.folder, resume=True, changes={"budget": BUDGET + 200})
 
 

@@ -102,7 +102,9 @@ def _resolved(config: KitConfig) -> tuple[KitConfig, SearchSpace]:
     count = _count(config, space)
     wanted = count + config.check_networks
     if space.size < wanted:
-        raise ValueError(f"--count: space {space.name} has {space.size} networks, not {wanted}")
+        raise ValueError(
+            f"--count: space {space.name} has only {space.size} networks, but {wanted} are wanted"
+        )
     return replace(config, count=count), space
 
 
