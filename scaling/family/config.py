@@ -201,7 +201,7 @@ class FamilyConfig(Config):
         if self.known and self.base_top1 is not None:
             raise ConfigError(
                 "base_top1",
-                f"leave it out if --known is given; add 0={self.base_top1:g} to --known",
+                f"leave it out, and add 0={self.base_top1:g} to the values of --known",
             )
         if self.growth is not None:
             check_family_growth(self.growth)
