@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def print_preview(
     config: GridConfig, trainings: Trainings, base: Architecture, found: Sequence[Candidate]
 ) -> None:
-    """Print what will be trained, the expected time, and the results folder, on stderr."""
+    """Print the planned trainings, the expected time, and the results folder to stderr."""
     from scaling.trainings import expected_seconds
 
     measuring, places, folder = trainings.measuring, trainings.places, trainings.folder
