@@ -165,7 +165,7 @@ class Objective:
             )
         if self.also:
             raise ValueError(
-                f"also: your reward {shortened(self.reward_name)} gets all costs; leave `also` out"
+                f"also: reward {shortened(self.reward_name)} gets all costs; leave `also` out"
             )
 
     @property

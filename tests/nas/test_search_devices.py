@@ -201,7 +201,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "a device alone": (
         ["--on", "a100"],
-        "like --target-flops 400M, or of a device, like --target-throughput 12K",
+        "as --target-flops 400M, or a target on a device, such as --target-throughput 12K",
     ),
     "throughput of nothing": (["--target-throughput", "12K"], "--on is missing; name a device"),
     "rate of nothing": ([*FLOPS, "--min-throughput", "12K"], "--on is missing; name a device"),
