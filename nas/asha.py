@@ -24,7 +24,7 @@ class Asha:
     values; a resumed search restores it by recording its curves again.
 
     No evaluation is stopped at a rung until the best `1 / factor` all have an accuracy above
-    chance, because the order of guesses is noise.
+    chance, because the ranking of networks at chance level is noise.
 
     steps   steps of a full evaluation.
     first   first rung, from 1.
@@ -44,7 +44,7 @@ class Asha:
     def __post_init__(self) -> None:
         check_factor(self.factor)
         if not self.first >= 1:
-            raise ValueError(f"first: {self.first!r} is not allowed; use a step from 1")
+            raise ValueError(f"first: {self.first!r} is not allowed; use a step of 1 or more")
         for rung in self.rungs:
             self._recorded[rung] = {}
 
@@ -58,7 +58,7 @@ class Asha:
         return tuple(dict.fromkeys(found))
 
     def record(self, number: int, step: int, value: float, *, guessing: bool = False) -> None:
-        """Record the value of evaluation `number` at a step; steps between rungs are ignored.
+        """Record the value of evaluation `number` at a step; steps that are not rungs are ignored.
 
         guessing  whether its accuracy at this step does not differ from chance.
         """

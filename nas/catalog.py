@@ -1,4 +1,4 @@
-"""Catalog of strategies and evaluators: the registry by name. Each is imported on first use."""
+"""Catalog of strategies and evaluators by name; each is imported on first use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class StrategyEntry(NamedTuple):
 
     reference  its class in the form that `vbs.plugins.load_object` reads.
     budget     default number of evaluations when evaluations cost nothing.
-    arguments  arguments of the class, in addition to the space and the objective if it has them.
+    arguments  keyword arguments of the class. A class with the arguments `space` and `objective`
+               also gets these.
     """
 
     reference: str
@@ -104,7 +105,7 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
         found = _made(found, name, what="strategy", space=space, objective=objective)
     if not callable(getattr(found, "propose", None)) or not hasattr(found, "generation"):
         raise ValueError(
-            f"strategy: {shortened(name)} has no method propose and number generation, see "
+            f"strategy: {shortened(name)} has no method propose or no number generation; see "
             "nas.strategies.base.Strategy"
         )
     return OwnStrategy(name, found)
@@ -119,7 +120,7 @@ class OwnStrategy:
         self.budget = _whole(name, "budget", getattr(own, "budget", PLUGIN_BUDGET))
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Return its proposals, int8 [n, decisions]; raises ValueError if they are no genotypes."""
+        """Return the proposals, int8 [n, decisions]; raises ValueError if they are invalid."""
         with blamed("strategy", self.name):
             found = np.asarray(self._own.propose(history, count, rng))
         options = history.space.option_counts
@@ -180,16 +181,16 @@ def evaluator(
 
     table         file of the evaluator "table".
     table_column  column of accuracies in that file.
-    schedule      training schedule whose accuracy is predicted, of evaluators with several.
+    schedule      training schedule of the predicted accuracy, if the evaluator has several.
 
     Raises ValueError if the evaluator does not fit the arguments or the space, and for evaluators
-    that measure on images, which workers create.
+    that measure on images, because only worker processes create these.
     """
     entry = evaluator_entry(name)
     if table is not None and not entry.table:
-        raise ValueError(f"table: the evaluator {name!r} reads no file; use 'table', or no file")
+        raise ValueError(f"table: evaluator {name!r} reads no table; use 'table', or leave it out")
     if entry.images:
-        raise ValueError(f"evaluator: {name!r} measures on images; only workers create it")
+        raise ValueError(f"evaluator: {name!r} measures on images; use it with nas.search --data")
     if entry.own:
         made = _plugin_evaluator(name, space)
     else:

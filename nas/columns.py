@@ -1,4 +1,4 @@
-"""Arrays of a history that grow together; a column of one value takes no memory."""
+"""Arrays of a history that grow together; a column of equal values takes no memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-ROOM = 1024  # rows that the first allocation has room for
+ROOM = 1024  # rows of the first allocation
 
 
 class Columns:
     """Named arrays of n rows.
 
     shapes    name -> (dtype, shape of a row).
-    defaults  name -> what rows have to which no value is given.
+    defaults  name -> value of rows that are appended without a value.
 
-    A column is allocated when a second value is appended to it. Until then, its rows are a view of
-    one value, so that attributes that a search does not use cost nothing.
+    A column is allocated when a value that differs from the previous ones is appended. Until then,
+    its rows are a view of one value, so that unused columns take no memory.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Columns:
         self._count = end
 
     def _given(self, name: str, rows: Mapping[str, Any]) -> np.ndarray:
-        """Return the values of a column as an array, 0-dimensional for one value of all rows."""
+        """Return the values of a column as an array; 0-dimensional if all rows have one value."""
         dtype, _ = self._shapes[name]
         if rows.get(name) is not None:
             return np.asarray(rows[name], dtype)
         one = np.empty(1, dtype)
-        one[0] = self._defaults[name]  # may be a tuple, which is no array
+        one[0] = self._defaults[name]  # np.array would convert a tuple to an array
         return one.reshape(())
 
     def _is_single(self, name: str, values: np.ndarray) -> bool:
-        """Whether all values equal those that the column has, if it has any."""
+        """Return whether all values are equal to each other and to the column's rows so far."""
         if self._shapes[name][1]:
             return False
         values = values.ravel()

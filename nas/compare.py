@@ -158,7 +158,7 @@ def _check_comparable(searches: Sequence[SearchResult | str | Path]) -> None:
         elif isinstance(search, str | Path):
             record, place = Path(search) / "search.json", str(search)
             if not record.is_file():
-                continue  # only a history, without options
+                continue  # the folder contains a history without options
             values = stored_values(SearchConfig, record, what="search")
             config = SearchConfig(**values)
         else:

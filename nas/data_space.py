@@ -36,11 +36,11 @@ def space_for(
     resolution    input side in pixels. None: the side that all images share, at most 224; 224 if
                   their sides differ.
     classes       number of classes. None: that of the data set. Raises ValueError if it differs.
-    small_images  whether networks have fewer strides. None: up to 64 px.
+    small_images  whether networks have fewer strides. None: if the side is at most 64 px.
     """
     known = len(data.classes)
     if classes is not None and classes != known:
-        raise ValueError(f"classes: {classes} is not allowed; the data have {known}, leave it out")
+        raise ValueError(f"classes: {classes} is not allowed; the data have {known} classes")
     if resolution is None:
         resolution = fitting_side(data)
     if small_images is None:
@@ -49,10 +49,10 @@ def space_for(
 
 
 def space_without_images(options: S) -> tuple[S, SearchSpace]:
-    """Return the options with all sizes, and their space, if there are no images to fit.
+    """Return the options with all sizes set, and their space, for commands without images.
 
-    The default is `efficientnet`, for images of 224 px and 1,000 classes. Raises ValueError for a
-    size that a user's space does not accept.
+    The default space is `efficientnet` for images of 224 px and 1,000 classes. Raises ValueError
+    for a size that a user's space does not accept.
     """
     options.check_sizes()
     name, side = options.space or "efficientnet", options.resolution or USUAL

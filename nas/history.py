@@ -128,8 +128,8 @@ class History:
         """Update the expected accuracies and rewards of evaluations that were stopped early.
 
         The mean gain of full evaluations from the same step to their end is added. This is
-        optimistic, because stopped evaluations were worse and may have gained less, but equal for
-        all that stopped at the same step, so it does not change their order.
+        optimistic, because stopped evaluations were worse and may have gained less. The gain is
+        equal for all evaluations that were stopped at the same step, so their order is unchanged.
         """
         if not self._stopped:
             return
@@ -233,11 +233,11 @@ class History:
         return Costs(flops, params, activations, extra)
 
     def best(self) -> int:
-        """Return the row of the full evaluation of highest reward; the first one of equals.
+        """Return the row of the full evaluation of highest reward; of equal ones, the first.
 
-        If networks were evaluated again, only those with the most evaluations are compared, by
-        their mean rewards, because the best of many single evaluations is often a lucky one. Raises
-        ValueError if no full evaluation succeeded.
+        If networks were evaluated with several seeds, only the networks with the most evaluations
+        are compared, by their mean rewards, because the best of many single evaluations is often a
+        lucky one. Raises ValueError if no full evaluation succeeded.
         """
         successful = self.full
         if not successful.any():
@@ -327,7 +327,7 @@ class History:
         if self._front is None or self._front[0] != len(self):
             whole = self.full.all()
             accuracy = self.accuracy if whole else np.where(self.full, self.accuracy, np.nan)
-            if self.networks < len(self) and self.full.any():  # means, in the first row of each
+            if self.networks < len(self) and self.full.any():  # means, at each network's first row
                 rows = np.flatnonzero(self.full)
                 first, network, count = self._by_network(rows)
                 accuracy = np.full(len(self), np.nan)

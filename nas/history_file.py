@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 PART = 250_000  # rows that are converted, written and read at a time
-KEYED = 2_000  # largest number of rows that all have a key; a key takes about a millisecond
+KEYED = 2_000  # most rows for which all keys are written; a key takes about a millisecond
 DECIMALS = 3  # decimals of rounded numbers: about a hundredth of the error of the surrogate
 ROUNDED = ("accuracy", "std", "reward")
 MEANING = {

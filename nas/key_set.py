@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 FIRST = 10  # bits of the first table
-FEW = 24  # keys that are looked for one at a time
-FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio: multiplicative hashing (Knuth)
+FEW = 24  # largest number of keys that are looked up one at a time
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, for multiplicative hashing (Knuth)
 
 
 class KeySet:
-    """A set of uint64 keys that is asked for many keys at once.
+    """A set of uint64 keys with lookups of many keys at once.
 
-    A table with linear probing, at most half full: 16 to 32 bytes a key, where Python's set takes
-    64 to 100.
+    It is a hash table with linear probing that is at most half full. It takes 16 to 32 bytes per
+    key; Python's set takes 64 to 100.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class KeySet:
         return self._count + self._has_zero
 
     def contains(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys uint64 [n] are in the set, bool [n]."""
+        """Return which of the keys uint64 [n] are in the set, bool [n]."""
         if len(keys) <= FEW:
             return np.array([self._has(key) for key in keys.tolist()], bool)
         places, mask = self._places(keys), len(self._slots) - 1
@@ -46,13 +46,13 @@ class KeySet:
         return found
 
     def _has(self, key: int, place: int | None = None) -> bool:
-        """Whether one key is in the set, looked for from a place on."""
+        """Return whether one key is in the set, with a search that starts at `place`."""
         if not key:
             return self._has_zero
         return int(self._slots[self._find(key, place)]) == key
 
     def _find(self, key: int, place: int | None = None) -> int:
-        """Return the slot of a key, or the empty slot where it would be."""
+        """Return the slot of a key, or the empty slot where it would be inserted."""
         mask = len(self._slots) - 1
         if place is None:
             place = ((key * int(FACTOR)) & (2**64 - 1)) >> (64 - self._bits)
@@ -61,7 +61,7 @@ class KeySet:
         return place
 
     def update(self, keys: np.ndarray) -> None:
-        """Add keys uint64 [n]; they may occur several times."""
+        """Add keys uint64 [n], which may contain duplicates."""
         keys = np.unique(keys)
         if len(keys) and keys[0] == 0:
             self._has_zero, keys = True, keys[1:]
@@ -72,25 +72,25 @@ class KeySet:
         self._put(keys)
 
     def _places(self, keys: np.ndarray) -> np.ndarray:
-        """Where each key would be if no other key were there, int64 [n]."""
+        """Return the slot of each key in an empty table, int64 [n]."""
         return ((keys * FACTOR) >> np.uint64(64 - self._bits)).astype(np.int64)
 
     def _put(self, keys: np.ndarray) -> None:
-        """Put keys [n] into the table, which are not in it and not 0."""
+        """Insert keys [n], which must not be in the table and not be 0."""
         places, mask = self._places(keys), len(self._slots) - 1
         while len(keys) > FEW:
             free = self._slots[places] == 0
-            self._slots[places[free]] = keys[free]  # where several fit, the last one stays
+            self._slots[places[free]] = keys[free]  # of several keys for a slot, the last one stays
             further = self._slots[places] != keys
             keys, places = keys[further], (places[further] + 1) & mask
         for key, place in zip(keys.tolist(), places.tolist(), strict=True):
             self._slots[self._find(key, place)] = key
 
     def _grow(self) -> None:
-        """Replace the table by a larger one, which `_count` keys fill at most by half."""
+        """Replace the table by a larger one that is at most half full."""
         old = self._slots
         self._bits = max(self._bits + 1, int(2 * self._count - 1).bit_length())
         self._slots = np.zeros(1 << self._bits, np.uint64)
-        for start in range(0, len(old), 1 << 18):  # parts, for little memory
+        for start in range(0, len(old), 1 << 18):  # in parts, to limit the memory
             part = old[start : start + (1 << 18)]
             self._put(part[part != 0])

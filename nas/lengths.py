@@ -18,8 +18,8 @@ def fidelity_of(
     text     fidelity, such as "epochs=8,share=0.2".
     changes  changes of the recipe by the user, as "name=value".
     images   training images of the data set.
-    epochs   epochs if neither `text` nor `changes` sets them (None: those of the recipe); raised
-             until the training has the recipe's `least_steps` optimizer steps.
+    epochs   epochs if neither `text` nor `changes` sets them (None: those of the recipe); they are
+             raised until the training has the recipe's `least_steps` optimizer steps.
     """
     found = Fidelity.parse(text, epochs=epochs or recipe.epochs)
     if text_names_epochs(text) or names_epochs(changes):
@@ -41,7 +41,7 @@ def length_lines(
     judged: int = 0,
     option: str = "--fidelity {text}",
 ) -> tuple[str, str]:
-    """Return the printed length of a training, and a warning if it is too short, or "".
+    """Return the printed length of a training, and a warning if it is too short (otherwise "").
 
     recipe  recipe fitted to the fidelity.
     images  training images of the data set; the fidelity may use a part of them.

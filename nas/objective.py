@@ -14,7 +14,7 @@ from vbs.text import quoted, shortened
 
 PART = 250_000  # rows at a time, so that a long history is not copied as a whole
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
-# of the user's own: (accuracy [n] in percent, {cost name: [n]}) -> [n]
+# user-defined reward: (accuracies [n] in percent, {cost name: [n]}) -> rewards [n]
 PluginReward = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
 
 
@@ -29,7 +29,7 @@ def mnas_hard(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.nd
 
 
 def absolute(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """Return accuracy + w x |ratio - 1| (Bender et al. 2020, TuNAS); w is a share of 1."""
+    """Return accuracy + 100 w |ratio - 1| (Bender et al. 2020, TuNAS: without 100, for shares)."""
     return accuracy + 100.0 * exponent * np.abs(ratio - 1.0)
 
 
@@ -66,10 +66,10 @@ class Objective:
     """A reward with a target cost, and limits that are checked before a network is evaluated.
 
     target       target of the cost `of`, in its unit.
-    reward       a name in `REWARDS`, stored as `reward_name` (`reward` is a method). Or your own
-                 function at the top level of a module, or its name, "package.module:name" or
-                 "path/to/file.py:name": it gets accuracies [n] in percent and a mapping of costs
-                 {name: [n]}, and returns rewards [n].
+    reward       a name in `REWARDS`, stored as `reward_name` (`reward` is a method); or your own
+                 function at the top level of a module; or the name of such a function, as
+                 "package.module:name" or "path/to/file.py:name". A function gets accuracies [n] in
+                 percent and a mapping of costs {name: [n]}, and returns rewards [n].
     exponent     w of the reward, from -10 to 0. None: the published value.
     over_target  "forbid": networks above the target are infeasible. "allow": only the reward
                  depends on the target; not with "feasible", which does not use it.
@@ -140,7 +140,10 @@ class Objective:
                 "(above 0 it would reward cost)"
             )
         if self.reward_name == "feasible" and self.over_target == "allow":
-            raise ValueError("over_target: 'allow' leaves the reward 'feasible' without a limit")
+            raise ValueError(
+                "over_target: 'allow' is not allowed with the reward 'feasible', which does not "
+                "depend on the target"
+            )
         for name, largest in self.limits:
             _check_cost("limit", name)
             if not np.isfinite(largest) or largest <= 0:
@@ -157,10 +160,12 @@ class Objective:
 
     def _check_own_reward(self) -> None:
         if self.exponent:
-            raise ValueError(f"exponent: reward {shortened(self.reward_name)} has none")
+            raise ValueError(
+                f"exponent: reward {shortened(self.reward_name)} has no exponent; leave it out"
+            )
         if self.also:
             raise ValueError(
-                f"also: reward {shortened(self.reward_name)} gets all costs; leave it out"
+                f"also: reward {shortened(self.reward_name)} gets all costs; leave `also` out"
             )
 
     @property
@@ -213,8 +218,8 @@ class Objective:
         rewards[np.isnan(accuracy)] = np.nan
         if not np.isfinite(rewards[np.isfinite(accuracy)]).all():
             raise ValueError(
-                f"reward: {shortened(self.reward_name)} returned a number that is not finite for "
-                "an accuracy that is"
+                f"reward: {shortened(self.reward_name)} returned NaN or infinity for a finite "
+                "accuracy"
             )
         return rewards
 
@@ -239,7 +244,7 @@ def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:
     Of equal networks only the first is returned. Rows with NaN accuracy are never returned.
     """
     front = np.empty(0, np.int64)
-    # the front of all rows is the front of the fronts of their parts
+    # the front of all rows is the front of the union of the fronts of parts
     for start in range(0, len(accuracy), PART):
         part = np.arange(start, min(start + PART, len(accuracy)))
         rows = np.concatenate([front, part[~np.isnan(accuracy[part])]])
@@ -255,7 +260,7 @@ def _front_of(accuracy: np.ndarray, flops: np.ndarray, rows: np.ndarray) -> np.n
 
 
 def highest(values: np.ndarray, count: int) -> np.ndarray:
-    """Return the rows of the `count` highest values [n], in falling order; equal ones keep theirs.
+    """Return the rows of the `count` highest values [n], in descending order (a stable sort).
 
     NaN is lower than any number.
     """

@@ -42,7 +42,7 @@ class SpaceOptions(Config):
     )
     width: float = option(1.0, metavar="X", help="multiplier of all channels (default 1)")
     small_images: bool | None = option(
-        None, help="use fewer strides, for images of 32 px (default: up to 64 px)"
+        None, help="use fewer strides, for images of 32 px (default: for sides of at most 64 px)"
     )
 
     def check_sizes(self) -> None:
@@ -52,7 +52,8 @@ class SpaceOptions(Config):
         for name in given_values(self):
             if name in SIZES and name not in size_options(self.space):
                 raise ValueError(
-                    f"{flag(name)}: space {shortened(self.space)} has no such option; leave it out"
+                    f"{flag(name)}: space {shortened(self.space)} has no argument {name!r}; leave "
+                    f"{flag(name)} out"
                 )
 
     def sizes(self) -> dict[str, Any]:

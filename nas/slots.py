@@ -10,7 +10,9 @@ from vbs.processes import available_cpus
 
 
 def slots(options: PlaceOptions, *, trains: bool = True) -> Place:
-    """Return the workers and the processors and GPUs of each; unset options become what fits.
+    """Return the number of workers, and the processors and GPUs of each.
+
+    Options that are not set get the largest values that fit.
 
     trains  whether evaluations train; scores without training are computed on processors.
 

@@ -10,9 +10,9 @@ from nas.evaluators.base import Curve
 
 
 class StepAccuracies:
-    """What n evaluations had reached at each step: the points of their curves by step.
+    """Accuracies of n evaluations at each step: the points of their learning curves.
 
-    Nothing is allocated for evaluations without curves.
+    No memory is allocated for evaluations without curves.
     """
 
     def __init__(self) -> None:
@@ -30,19 +30,19 @@ class StepAccuracies:
         for row, curve in enumerate(curves, start):
             if curve:
                 self._last[row] = curve[-1].step
-            for point in reversed(curve):  # the first one of a step stays
+            for point in reversed(curve):  # reversed: the first of several points of a step is kept
                 column = _grown(self._at.get(point.step, np.zeros(0)), self._count, np.nan)
                 column[row] = point.accuracy
                 self._at[point.step] = column
 
     @property
     def last(self) -> np.ndarray:
-        """The step of the last point of each evaluation, int64 [n]; 0 where it has none."""
+        """Step of the last point of each evaluation, int64 [n]; 0 if it has no points."""
         self._last = _grown(self._last, self._count, 0)
         return self._last[: self._count]
 
     def at(self, step: int) -> np.ndarray:
-        """Accuracy in percent at a step, float64 [n]; NaN where there is no such point."""
+        """Return the accuracy in percent at a step, float64 [n]; NaN without a point there."""
         if step not in self._at:
             return np.full(self._count, np.nan)
         self._at[step] = _grown(self._at[step], self._count, np.nan)

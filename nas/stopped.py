@@ -18,4 +18,4 @@ class TooManyFailures(Failure):
 
 
 class BusyMachine(Failure):
-    """Other programs use the processors, so measured times that matter are unreliable."""
+    """Other programs use the processors, so measured times that decide a result are unreliable."""

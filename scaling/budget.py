@@ -1,10 +1,10 @@
 """Scaling to a given exact or measured cost: `within_budget` and `within_measured`.
 
-The growth by the formula differs from the real cost of a network: layers are whole numbers, so that
-depth grows in steps, and channels are multiples of 8. With (1.2, 1.1, 1.15), the formula gives
-1.92, but B0 grows by 2.57. The functions here choose the roundings: among the networks with the
-given cost, within a tolerance, they return the one whose real depth, width and resolution are
-nearest to the given factors.
+The growth by the formula differs from the growth of the real cost: layers are whole numbers, so
+that depth grows in steps, and channels are multiples of 8. With (1.2, 1.1, 1.15), the formula gives
+1.92, but the FLOPs of EfficientNet-B0 grow by 2.57. The functions here choose the roundings: among
+the networks with the given cost, within a tolerance, they return the one whose real depth, width
+and resolution are nearest to the given factors.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def real_factors(base: Architecture, member: Architecture) -> Factors:
     """Return the real factors of depth, width and resolution of a member over its base.
 
     depth  mean factor of layers, weighted by the FLOPs of each stage in the base.
-    width  square root of the factor of FLOPs that results from the channels alone.
+    width  square root of the factor by which the channels alone multiply the FLOPs.
     """
     layers = [stage.layers for stage in member.stages]
     own = with_layers(member, [stage.layers for stage in base.stages])
@@ -95,9 +95,9 @@ def within_budget(
            must rise with the side.
 
     Among all roundings with this cost, the one nearest to the factors is chosen, by the logarithms
-    of real depth, width and resolution. Roundings in which no stage loses layers or channels
-    while the factors grow them are preferred. If the rules limit the resolution, depth and width
-    compensate for it.
+    of real depth, width and resolution. Preferred are roundings in which no stage has fewer layers
+    or channels than the base if the factors increase depth or width. If the rules limit the
+    resolution, depth and width compensate for it.
 
     Raises ValueError if no rounding has the cost, with the nearest possible growth.
     """
@@ -145,7 +145,7 @@ def _nearest(
     missed = (math.inf, 0.0)
     for away, shape in shapes:
         if best is not None and away >= best[0]:
-            break  # the side can only increase the distance
+            break  # shapes come nearest first, and the side can only add to the distance
         for side in _sides(shape, wanted.resolution * base.resolution, rules, goal):
             grows = goal.grows(shape, side)
             error = abs(grows / goal.growth - 1)
@@ -188,8 +188,8 @@ def within_measured(
            the base and one member at a time.
 
     The FLOPs of the next member are corrected by the costs of the previous ones (`_next`), until
-    a member was measured before. Raises ValueError if none of `ATTEMPTS` members has the cost,
-    with the nearest growth.
+    the next member is one that was already measured. Raises ValueError with the nearest growth if
+    none of `ATTEMPTS` members has the cost.
     """
     rules = rules or Rules()
     if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):

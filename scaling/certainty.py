@@ -19,7 +19,7 @@ class Scored(NamedTuple):
 
     images    number of images.
     chance    accuracy of guessing, in percent.
-    remedies  sentence that says what would make the comparison more certain.
+    remedies  advice on how to make the comparison more certain.
     """
 
     images: int
@@ -28,7 +28,7 @@ class Scored(NamedTuple):
 
 
 def scored_by(measuring: Measuring, *, larger: str) -> Scored:
-    """Return how these trainings are scored; larger: hint how to get larger networks."""
+    """Return how these trainings are scored; `larger` is a phrase that suggests larger networks."""
     helps = remedies(measuring.recipe, measuring.fidelity, measuring.data, larger=larger)
     return Scored(measuring.images, measuring.data.chance, helps)
 

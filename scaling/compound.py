@@ -3,8 +3,8 @@
 Source: Tan & Le 2019 (EfficientNet), section 3.3: depth alpha^phi, width beta^phi, resolution
 gamma^phi, all three at least 1. By the formula, the cost grows by (alpha beta^2 gamma^2)^phi. The
 real cost differs, because layers are whole numbers and channels are multiples of 8
-(`scaling.budget`). Tan & Le 2021 (EfficientNetV2), section 3.3, adds two rules: at most 480 px for
-inference, and gradually more of the extra layers in the later stages.
+(`scaling.budget`). Tan & Le 2021 (EfficientNetV2), section 3.3, add two rules: at most 480 px for
+inference, and gradually more of the additional layers in the later stages.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ ROUNDINGS = (2, 4, 8, 16, 32)  # multiples of channels that commands accept
 class Rules:
     """How scaled depth, width and resolution are rounded and limited.
 
-    kind            "compound" (Tan & Le 2019), or "v2": at most `V2_LARGEST` pixels, and
-                    gradually more of the extra layers in the later stages (`staged_layers`).
+    kind            "compound" (Tan & Le 2019), or "v2": at most `V2_LARGEST` pixels, and gradually
+                    more of the additional layers in the later stages (`staged_layers`).
     layers          rounding of layers: "up", as published, or "nearest", with smaller steps. For
                     "v2" it applies to the sum of layers.
     max_resolution  largest input side; None: no additional limit.
@@ -176,7 +176,9 @@ def grown(architecture: Architecture, factors: Factors, rules: Rules | None = No
     deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
     found = rules.fitted(dataclasses.replace(deep, resolution=side))
     if found is None:
-        raise ValueError(f"width: {factors.width:.3g} gives other shortcuts than the parent has")
+        raise ValueError(
+            f"width: {factors.width:.3g} is not allowed; it changes the parent's residual shortcuts"
+        )
     return found
 
 
@@ -209,9 +211,10 @@ def with_layers(architecture: Architecture, layers: Sequence[int]) -> Architectu
 def staged_layers(layers: Sequence[int], total: int) -> list[int]:
     """Distribute `total` layers by the rule of EfficientNetV2: later stages get more extra layers.
 
-    The share of a stage in the extra layers is its own layers weighted by its position, from 1 for
-    the first stage to n for the last; remaining layers go to the largest remainders. If layers are
-    removed, the weights are the same, and each stage keeps at least one.
+    The share of a stage in the additional layers is proportional to its layers times its position,
+    from 1 for the first stage to n for the last. Shares are rounded down, and the remaining layers
+    go to the stages with the largest remainders. Layers are removed with the same weights, and each
+    stage keeps at least one.
     """
     extra = total - sum(layers)
     weights = [count * place for place, count in enumerate(layers, start=1)]

@@ -15,8 +15,8 @@ from search_spaces.cost import blocks_cost
 
 # numbers stored by the optimizer for every parameter
 SLOTS = {"sgd": 1, "adamw": 2, "rmsprop": 2}
-# tensors stored for an activation: its output, which the next layer needs, and its input, which
-# only ReLU does not need
+# tensors stored for an activation function: its output, which the next layer needs, and its input,
+# which all functions except ReLU need
 KEPT_BY = {"silu": 2, "hard_swish": 2, "relu": 1, "relu6": 2}
 
 
@@ -28,7 +28,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Sum of both."""
+        """Total bytes."""
         return self.weights + self.activations
 
 
@@ -44,7 +44,7 @@ def training_memory(
     """Return the peak memory of a training step of `batch` images, in bytes.
 
     optimizer  a name in `SLOTS`.
-    average    whether a moving average of the weights is computed.
+    average    whether the training keeps a moving average of the weights.
     precision  precision of activations, "float32" or "bfloat16"; weights are float32.
     recompute  whether batch norm and SiLU store one tensor instead of two, as on a CPU
                (`search_spaces.norm_act`).
@@ -60,15 +60,16 @@ def training_memory(
         raise ValueError(f"batch: {batch!r} is not allowed; use a number from 1")
     blocks = list(architecture.blocks())
     params = blocks_cost(blocks).params
-    held = 2 + SLOTS[optimizer] + average + (precision != "float32") / 2  # last: cast weights
+    # numbers per parameter; the last term are the weights cast to bfloat16
+    held = 2 + SLOTS[optimizer] + average + (precision != "float32") / 2
     elements = sum(_kept(block, architecture.activation, recompute) for block in blocks)
     return Memory(int(4 * params * held), batch * elements * sizes[precision])
 
 
 def _kept(block: Block, activation: str, recompute: bool) -> int:
     """Return the elements that autograd stores for a block and one image, including its input."""
-    # after a convolution: the input of the norm, and the tensors of the activation; the function
-    # of norm and SiLU stores only its own input and the output
+    # after a convolution: the input of the norm, and the tensors of the activation; the fused
+    # function of norm and SiLU stores only its input and its output
     activation = block.activation or activation
     full = 1 + KEPT_BY[activation] - (recompute and activation == "silu")
     into, out = block.in_size**2, block.out_size**2

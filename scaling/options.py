@@ -14,7 +14,7 @@ from train.recipe import change, preset
 from vbs.config import ConfigError, option
 
 DATA = "cifar10"  # default data
-MOST_GROWTH = 10  # largest growth of one step
+MOST_GROWTH = 10  # largest factor of the cost for one step
 
 
 def network_text(text: str, *, what: str = "base") -> str:

@@ -3,10 +3,10 @@
 A candidate spends shares of its growth on depth, width and resolution, which sum to 1: a mixture
 experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i + sum b_ij s_i s_j,
 with one more term for the difference between a candidate's cost and the growth. The optimum is
-searched where all shares are at least 0. Its uncertainty comes from a parametric bootstrap: the
-surface's predictions for the candidates are perturbed by the noise of seeds and the error of the
-surface. If the optimum is on the rim of the triangle, an interval extends only inwards, and is too
-narrow.
+searched where all shares are at least 0. Its uncertainty is estimated by a parametric bootstrap:
+the surface's predictions for the candidates are perturbed by the noise of seeds and the error of
+the surface. If the optimum is on the rim of the triangle, its intervals extend only inwards and are
+too narrow.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 
 from vbs.accuracy import paired_variance, pooled_deviation
 
-CURVED = 8.0  # prior standard deviation of a curvature relative to that of the candidates' means;
-# limits the effect of a few noisy points
+# prior standard deviation of a curvature relative to that of the candidates' means; limits the
+# effect of a few noisy points
+CURVED = 8.0
 DRAWS = 1000
 STEP = 0.02  # step of the shares in the search for the optimum
 INTERVAL = (0.025, 0.975)
@@ -168,7 +169,7 @@ def _intervals(places: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _more_seeds(
     fitting: _Fitting, weights: np.ndarray, places: np.ndarray, rng: np.random.Generator
 ) -> int | None:
-    """Repeat the draws with more seeds until the intervals are narrow enough; see `Surface`."""
+    """Return `Surface.more_seeds`, by simulating more seeds until the intervals are narrow."""
     seeds = round(float(fitting.counts.mean()))
     for times in (1, *TIMES):
         values = at_growth(places) @ fitting.draws(weights, times, rng)
@@ -179,7 +180,7 @@ def _more_seeds(
 
 @dataclass(frozen=True)
 class _Fitting:
-    """Least squares weighted by seeds and images, with a prior on all weights but the plane.
+    """Least squares weighted by seeds and images, with a prior on all weights except the plane.
 
     design [n, 7], counts of seeds [n], means [n] in percent, number of images.
     noise: standard deviation of a training, NaN if unknown.
@@ -280,8 +281,8 @@ class _Fitting:
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
         """Return weights [f, DRAWS] of fits to perturbed predictions for the candidates.
 
-        With a prior, they are drawn from the posterior, because each fit to perturbed candidates
-        would use the prior again.
+        With a prior, the weights are drawn from the posterior instead, because each fit to
+        perturbed predictions would use the prior again.
         """
         if self.prior_weight > 0:
             root = np.linalg.cholesky(np.linalg.inv(self.precision(times)))

@@ -47,8 +47,8 @@ from train.start import check_random_start
 from vbs.progress import Progress, State
 
 DECISION = "network"
-# a training of the usual fidelity: images of an epoch, images of an epoch for each class (at
-# least), and images of all epochs together; 8 epochs of a fifth of CIFAR-10
+# the usual fidelity: images of an epoch, least images of an epoch per class, and images of all
+# epochs together; for CIFAR-10, 8 epochs of a fifth of the images
 IMAGES, OF_A_CLASS, SEEN = 9_000, 90, 72_000
 EPOCHS = (8, 60)  # smallest and largest number of epochs
 LINES = 40  # approximate number of progress lines
@@ -89,7 +89,7 @@ def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
     recipe = change(preset(options.recipe), options.changes)
     check_random_start(recipe, "this command")
     if not recipe.minival:
-        raise ValueError("--set minival: networks need images for their scores; use e.g. 0.1")
+        raise ValueError("--set minival: networks are scored on held-out images; use minival=0.1")
     source = options.data or DATA
     data = summarise(source, minival=recipe.minival, seed=split, root=options.data_root)
     print_notes(data.notes)
@@ -108,13 +108,13 @@ def length_of(measuring: Measuring) -> str:
 
 
 def free_resolution(measuring: Measuring) -> None:
-    """Raise ValueError if recipe or fidelity give all networks the same input side."""
+    """Raise ValueError if recipe or fidelity set one input side for all networks."""
     recipe = measuring.recipe
     if recipe.resolution or recipe.eval_resolution:
         raise ValueError(
-            f"resolution: with a side of {recipe.resolution or recipe.eval_resolution} px for all, "
-            "candidates would not grow in resolution; leave it out of --fidelity and --set (the "
-            "proxy's is --proxy-resolution)"
+            f"resolution: {recipe.resolution or recipe.eval_resolution} px for all candidates is "
+            "not allowed, because they grow in resolution; leave it out of --fidelity and --set, "
+            "and use --proxy-resolution for the proxy"
         )
 
 

@@ -681,7 +681,7 @@ def bad_space():
         (["--strategy", "os:system"], "strategy: "),
         (["--reward", "broken.py:ends"], "failed: SystemExit"),
         (["--reward", "broken.py:text"], "failed: ValueError: could not convert"),
-        (["--reward", "broken.py:nothing"], "returned a number that is not finite"),
+        (["--reward", "broken.py:nothing"], "returned NaN or infinity"),
         (["--reward", "broken.py:one"], "failed: TypeError"),
         (["--space", "broken.py:bad_space"], "space: bad_space failed: RuntimeError: no space"),
         (["--strategy", "empty.py:X"], "it defines no names"),

@@ -2,8 +2,8 @@
 
     python docs/_ext/chain_figure.py
 
-The picture is tall, so that it can be read at the width of a phone, and has a white background, so
-that it can be read in the dark theme of the site.
+The picture is tall, to be legible on a phone, and has a white background, to be legible in the
+dark theme of the site.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STEPS = (
     ("scaling", "scaling.family", "smaller and larger members"),
     ("train", "train.export", "ONNX, OpenVINO, LiteRT, timm, the Hub"),
 )
-BACK = (4, 0)  # the history leads to the next genotypes
+BACK = (4, 0)  # arrow back from box 4 (the history) to box 0 (the next genotypes)
 
 
 def picture() -> str:

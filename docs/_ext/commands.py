@@ -1,10 +1,10 @@
 """Sphinx extension: the command reference, from the configs of the commands.
 
-Writes a page `docs/commands/NAME.rst` for each command of `vbs.programs.COMMANDS` before Sphinx
-reads its sources. A page lists the options of the command's config group by group: the help text,
-the allowed values, the default, whether a resumed run may change the option, and the other commands
-that have it. The pages are not committed; `docs/commands/index.rst` is, and the directive
-`command-table` fills it.
+The extension writes `docs/commands/NAME.rst` for each command of `vbs.programs.COMMANDS` before
+Sphinx reads its sources. A page lists the options of the command's config group by group: the help
+text, the allowed values, the default, whether a resumed run may change the option, and the other
+commands that have it. These pages are not committed. `docs/commands/index.rst` is committed, and
+the directive `command-table` fills it.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ GUIDES = {
     "report": "quickstart",
     "doctor": "quickstart",
 }
-# what a value is, by the function that reads it from a text
+# function that parses an option -> description of its values
 PARSED: dict[Any, str] = {
     parse_quantity: "a number such as 400M, 0.4G or 4e8",
     parse_seconds: "a time such as 20ms, 1.5s, 30min or 2h",
     parse_rate: "images/s such as 12K or 12000",
 }
-# what a value is, by the metavar of the option
+# metavar of an option -> description of its values
 METAVARS = {
     "PX": "pixels",
     "EPOCHS": "epochs",
@@ -76,7 +76,7 @@ def inline(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return the text with a capital and a full stop, unless it begins with a name."""
+    """Return the text with a full stop, and with a capital unless its first word is a name."""
     first = text.partition(" ")[0].rstrip(",;:")
     start = text[0].upper() if first.isalpha() and first.islower() else text[0]
     return start + text[1:] + ("" if text.endswith(".") else ".")
@@ -96,7 +96,7 @@ def command(name: str) -> Command:
 
 @functools.cache
 def commands_with(typed: str) -> tuple[str, ...]:
-    """Return the commands that have an option, by the typed option."""
+    """Return the commands that have the option `typed`, such as "--budget"."""
     return tuple(
         name
         for name in COMMANDS
@@ -171,7 +171,7 @@ def _signature(found: Command, field: str) -> list[str]:
 
 
 def _run_options(found: Command) -> Iterator[str]:
-    """Return the options of every command, and the switches of this one."""
+    """Yield the options that every command has, and the switches of this command."""
     rows = {
         "--config FILE": "Options from a YAML or JSON file, or from the record of an earlier run; "
         "options of the command line override it."
@@ -227,7 +227,7 @@ def _range(config: type[Config], field: str, known: Option) -> str:
 
 
 def default_text(config: type[Config], field: str) -> str:
-    """Return the typed default, or words for None and for a required option."""
+    """Return the default as typed, or a phrase if it is None or the option is required."""
     default = next(each.default for each in dataclasses.fields(config) if each.name == field)
     if default is dataclasses.MISSING:
         return "none; the option is required"
@@ -244,7 +244,7 @@ def default_text(config: type[Config], field: str) -> str:
 
 
 class CommandTable(SphinxDirective):
-    """`.. command-table::`: all commands with a line each, and the entries of the contents."""
+    """`.. command-table::`: a table of all commands, and their entries in the contents."""
 
     def run(self) -> list[nodes.Node]:
         lines = [".. list-table::", "   :header-rows: 1", "", "   * - command", "     - task"]
@@ -257,7 +257,7 @@ class CommandTable(SphinxDirective):
 
 
 class SharedOptions(SphinxDirective):
-    """`.. shared-options::`: the options that several commands have."""
+    """`.. shared-options::`: a table of the options that several commands have."""
 
     def run(self) -> list[nodes.Node]:
         typed = sorted(

@@ -22,11 +22,11 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("vbs", "search_spaces", "train", "nas", "scaling")
 COLUMNS = re.compile(r"(\S.*?)( {2,})(\S.*)")  # "name   description"
-TEXT_OF_TUPLES = "Alias for field number"  # what namedtuple says of each of its fields
+TEXT_OF_TUPLES = "Alias for field number"  # docstring that namedtuple generates for each field
 
 
 def module_names() -> list[str]:
-    """Every module and package of the project, without importing any."""
+    """Return the names of all modules and packages of the project without importing them."""
     names = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -36,7 +36,7 @@ def module_names() -> list[str]:
 
 
 def matching(patterns: Iterable[str]) -> list[str]:
-    """Modules that match the patterns, in their order; "!pattern" removes some again."""
+    """Return the modules that match the patterns, in their order; "!pattern" excludes modules."""
     names, found = module_names(), []
     for pattern in patterns:
         if pattern.startswith("!"):
@@ -86,7 +86,7 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _columns(block: list[str]) -> list[tuple[str, str]]:
-    """(name, description) of a block of two columns; none where the block is not one."""
+    """Return (name, description) of each row; [] if the block does not have two columns."""
     start = COLUMNS.fullmatch(block[0])
     if not start:
         return []
@@ -107,13 +107,13 @@ def _columns(block: list[str]) -> list[tuple[str, str]]:
 
 
 def inline(text: str) -> str:
-    """One line with `name` as code and nothing else as markup."""
+    """Return a line in which only `name` in backticks is markup (code)."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # an odd backtick: no code
         return re.sub(r"([\\*_|`])", r"\\\1", text)
     for index, part in enumerate(parts):
         escaped = re.sub(r"([\\*_|:])", r"\\\1", part)
-        # code ends at a word's edge: "`Stage`s" needs an invisible one
+        # reST requires a word boundary around code; "\ " is an invisible one, as in "`Stage`s"
         parts[index] = f"\\ ``{part}``\\ " if index % 2 and part.strip() else escaped
     return "".join(parts)
 

@@ -1,4 +1,4 @@
-"""A device of your own, measured by a program of yours.
+"""A device of your own, measured by your program.
 
     python my_device.py
     vbs search --target-latency 20ms --on my-phone.json --budget 2000
@@ -18,7 +18,7 @@ from search_spaces.cost import cost
 
 
 def seconds_of(network: Architecture) -> float:
-    """Seconds of one forward pass of one image; here a rule for a slow processor."""
+    """Return the seconds of one forward pass of one image; here a formula, not a measurement."""
     spent = cost(network)
     return 2e-3 + spent.flops / 40e9 + spent.activations * 4 / 5e9
 

@@ -1,4 +1,4 @@
-"""Evaluators of your own: one that answers at once, and one that reports a learning curve.
+"""Evaluators of your own: an instant one, and one that reports a learning curve.
 
     vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Capacity \\
         --target-flops 20M
@@ -24,28 +24,28 @@ STEPS = 9
 
 
 def accuracy_of(network: Architecture) -> float:
-    """Accuracy in percent; here a rule of thumb that favours many parameters."""
+    """Return the accuracy in percent; here a formula that favours many parameters."""
     return 40.0 + 4.0 * float(np.log10(cost(network).params))
 
 
 class Capacity(Evaluator):
-    """Answers at once, in the process of the search.
+    """Evaluator that runs in the process of the search.
 
-    name     as it is written into results.
-    cheap    thousands of answers cost next to nothing.
-    instant  single answers do too.
+    name     name in results.
+    cheap    whether thousands of evaluations at once are cheap.
+    instant  whether single evaluations are cheap.
     """
 
     name, cheap, instant = "capacity", True, True
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Accuracies of genotypes [n, decisions], their errors in points, and seconds."""
+        """Return accuracies of genotypes [n, decisions], their errors in points, and seconds."""
         accuracy = np.array([accuracy_of(space.decode(each)) for each in genotypes])
         return Evaluations(accuracy, np.full(len(accuracy), 0.5), np.zeros(len(accuracy)))
 
 
 class Trained(Evaluator):
-    """Reports a learning curve, so that ASHA can stop it early; it runs in worker processes."""
+    """Evaluator with learning curves, which ASHA can stop early; runs in worker processes."""
 
     name, steps = "trained", STEPS
 
@@ -57,7 +57,7 @@ class Trained(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """Yield a point after each step; `folder` is for a checkpoint, None without checkpoints."""
+        """Yield a point after each step; `folder` is for a checkpoint (None: no checkpoint)."""
         final = accuracy_of(space.decode(genotype))
         rng = np.random.default_rng(seed)
         for step in range(1, STEPS + 1):

@@ -14,10 +14,10 @@ from train.logs import Row
 
 
 class JsonLines(Logger):
-    """Appends to epochs.jsonl in the folder of the training."""
+    """Logger that appends to epochs.jsonl in the folder of the training."""
 
     def start(self, run: Logged) -> None:
-        """Begin, or resume where `run.resumed_at` is set."""
+        """Begin, or resume if `run.resumed_at` is set."""
         self._path = run.folder / "epochs.jsonl"
 
     def epoch(self, row: Row) -> None:

@@ -11,6 +11,6 @@ from train.recipe import Recipe, preset
 
 
 def gentle() -> Recipe:
-    """Recipe `scratch` with weaker augmentation and half of the learning rate."""
+    """Return recipe `scratch` with weaker augmentation and half of its learning rate."""
     scratch = preset("scratch")
     return replace(scratch, name="gentle", lr=scratch.lr / 2, crop_area=0.5, label_smoothing=0.0)

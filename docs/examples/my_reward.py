@@ -11,5 +11,5 @@ import numpy as np
 
 
 def frugal(accuracy: np.ndarray, costs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Rewards [n] of accuracies [n] in percent and costs, name -> [n]."""
+    """Return the rewards [n] of networks with accuracies [n] in percent and costs {name: [n]}."""
     return accuracy - 2.0 * np.log2(costs["flops"] / 400e6)

@@ -24,12 +24,12 @@ CHOICES = {
 
 @functools.cache
 def known_cost(network: Architecture) -> Cost:
-    """Return the exact cost; a search draws the networks of a small space many times."""
+    """Return the exact cost, cached because a search draws a small space's networks repeatedly."""
     return cost(network)
 
 
 class Decoder:
-    """Makes the network of a choice; a class, so that worker processes can get it."""
+    """Function from choices to a network; a class, so that it can be sent to worker processes."""
 
     def __init__(self, resolution: int, classes: int) -> None:
         self.resolution, self.classes = resolution, classes
@@ -49,7 +49,7 @@ class Decoder:
 
 
 def two_stages(*, resolution: int = 96, classes: int = 10) -> SearchSpace:
-    """Return the space for an image size and classes, which the search passes by name."""
+    """Return the space; the search passes the image size and classes as keyword arguments."""
     resolution, classes = resolution or 96, classes or 10
     return SearchSpace(
         "two_stages",

@@ -12,14 +12,14 @@ from nas.strategies.base import fresh, sample_fresh
 
 
 class Greedy:
-    """Mutants of the ten best networks; random networks until there are 20.
+    """Strategy that mutates the ten best networks, after 20 random networks.
 
-    A strategy keeps nothing between calls: all that it needs is in the history, so that a search
-    can be resumed.
+    A strategy has no state: each call reads everything from the history. A search can therefore be
+    resumed from its history.
     """
 
-    generation = 32  # proposals at once, where evaluations cost nothing
-    budget = 2_000  # networks, if --budget is not given
+    generation = 32  # proposals per call if evaluations are cheap
+    budget = 2_000  # default of --budget
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
         """At most `count` genotypes, int8 [k, decisions], feasible and not in the history."""

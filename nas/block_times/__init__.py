@@ -1,9 +1,10 @@
 """Block times: prediction of networks' times on this machine, `python -m nas.block_times`.
 
 The command measures every block of a space once (forward, or forward, backward and update) and
-writes a table. It prints the table, its error on other whole networks, and its file. A search with
-`--target-latency 20ms` or `--max-step-time 0.5s` uses the table, and measures it if it does not
-exist. `nas.block_times.table` describes the file format, for times of other machines.
+writes a table. It prints the table, its error on whole networks that it was not fitted to, and the
+path of its file. A search with `--target-latency 20ms` or `--max-step-time 0.5s` uses the table,
+and measures it if it does not exist. `nas.block_times.table` describes the file format, so that you
+can write tables for other machines.
 """
 
 from typing import TYPE_CHECKING

@@ -19,9 +19,9 @@ from search_spaces.staged import StagedSpace, Tables
 def cover(space: SearchSpace, rng: np.random.Generator) -> np.ndarray:
     """Return genotypes, int8 [m, decisions], whose networks contain every block of the space.
 
-    For a space without stages, every block of `distinct_draws`. The choice is greedy: each network
-    contains as many new blocks as possible. `rng` breaks ties, so that another call places the
-    blocks among other neighbours.
+    For a space without stages, only the blocks of `distinct_draws` are covered. The choice is
+    greedy: each network contains as many new blocks as possible. `rng` breaks ties, so that blocks
+    have other neighbours in another call.
     """
     if isinstance(space, StagedSpace):
         return _cover_of_stages(space, rng)
@@ -42,10 +42,10 @@ def _numbers(network: Architecture, names: dict[str, int]) -> np.ndarray:
 
 
 def _cover_of_stages(space: StagedSpace, rng: np.random.Generator) -> np.ndarray:
-    """Take best paths through the tables until no block is new."""
+    """Return best paths through the tables that together contain every block."""
     tables, count = _tables_of_blocks(space)
     new = np.ones(count + 1, bool)
-    new[count] = False  # the number that fills up rows
+    new[count] = False  # `count` pads short rows and is no block
     genotypes: list[np.ndarray] = []
     while new.any():
         genotype, held = _best_path(space, tables, new, rng)
@@ -56,9 +56,9 @@ def _cover_of_stages(space: StagedSpace, rng: np.random.Generator) -> np.ndarray
 
 
 def _tables_of_blocks(space: StagedSpace) -> tuple[Tables, int]:
-    """Return tables of the numbers of the blocks in each row, and the count of all blocks.
+    """Return tables of the block numbers in each row, and the count of all blocks.
 
-    The count fills up short rows.
+    Short rows are padded with the count.
     """
     example = decoded(space, np.zeros(len(space.choices), np.int8))
     names: dict[str, int] = {}

@@ -32,7 +32,7 @@ def times_for(
     say: Callable[[str], None] | None = None,
     **how: Any,
 ) -> Times:
-    """Return the table of a space's block times, from a file or of this machine.
+    """Return the table of a space's block times, from a file or measured on this machine.
 
     The table of this machine is measured once, which takes a minute or more. Later calls find it
     by machine, settings and blocks in ~/.cache/vision-baseline-search/times (or under
@@ -40,9 +40,9 @@ def times_for(
 
     kind  "latency" or "step_time".
     path  file of a table; None: the table of this machine.
-    say   function that prints lines on a measurement and its duration, and one on the error of the
-          table, with a warning above 7%. None: stderr, with the latter line only once. It is not
-          called for a file.
+    say   function that prints the progress of a measurement, and a line on the error of the table,
+          which is a warning if the error is above 7%. None: print to stderr, and the line on the
+          error only once. Nothing is printed for a table from a file.
     how   batch (default 1 for a latency, 32 for a training step), threads, device, precision and
           recipe, as in `nas.block_times.config.TimingOptions`.
 
@@ -68,7 +68,7 @@ def times_for(
 
 
 def setting_of(timing: TimingOptions) -> Setting:
-    """Return the setting of some options; raises ValueError for a missing device."""
+    """Return the setting that the options describe; raises ValueError for a missing device."""
     from nas.block_times.timing import Setting
 
     batch = BATCH[timing.kind] if timing.batch is None else timing.batch
@@ -110,7 +110,7 @@ def _versions(setting: Setting) -> str:
 
 
 def _identity(setting: Setting) -> dict[str, Any]:
-    """Return the setting as plain data; without the runtime torch, for files of version 0.1."""
+    """Return the setting as plain data, without the runtime torch, as version 0.1 wrote it."""
     fields = asdict(setting)
     if setting.runtime == "torch":
         del fields["runtime"]

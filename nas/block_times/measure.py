@@ -159,7 +159,7 @@ def drawn(space: SearchSpace, wholes: int, seed: int) -> tuple[np.ndarray, np.nd
     rng = np.random.default_rng(seed)
     covering = cover(space, rng)
     if len(covering) <= 40:
-        covering = np.concatenate([covering, cover(space, rng)])  # other neighbours
+        covering = np.concatenate([covering, cover(space, rng)])  # each block, other neighbours
     return covering, space.sample(wholes, rng)
 
 
@@ -183,8 +183,8 @@ def _run(
     plan: MeasuringPlan,
     say: Say,
 ) -> tuple[list[list[Run]], list[list[Run]], Load]:
-    """Return the parts of the runs of the first `covering` networks, the seconds of the runs of
-    the other, whole networks, and the load of the machine."""
+    """Return the times of the parts of the first `covering` networks in each run, the seconds of
+    the other networks, which run whole, and the load of the machine."""
     bench = Bench(networks, setting)
 
     def turn(index: int) -> list[Run]:
@@ -211,7 +211,7 @@ def _run(
 def _blocks(
     networks: list[Architecture], parts: list[list[Parts]]
 ) -> dict[str, tuple[float, float]]:
-    """Return typical time and quartile distance of each block, with its share of the update."""
+    """Return time (including its share of the update) and interquartile range of each block."""
     runs: dict[str, list[float]] = defaultdict(list)
     block_of: dict[str, Block] = {}
     for network, found in zip(networks, parts, strict=False):

@@ -1,4 +1,4 @@
-"""Timing in rounds with detection of contention, the only method that times networks here.
+"""Timing in rounds with detection of contention; all commands time networks by this method.
 
 All networks run in rounds of random order, so that other load on the machine affects all of them
 equally. A run is quiet if its threads hardly waited for a processor; quiet runs have the times of
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from nas.block_times.timing import Setting
     from vbs.load import Load
 
-QUIET = 0.05  # largest share of a quiet run that its threads wait, on average
+QUIET = 0.05  # largest share of its time that the threads of a quiet run wait, on average
 ENOUGH = 5  # sufficient number of quiet runs
 LONGER = 3.0  # longest duration of a measurement, in multiples of the planned seconds
 TYPICAL = 0.25  # quantile of the runs that is reported
-SPREAD = 0.25  # largest quartile distance, relative to the time, without a doubt
+SPREAD = 0.25  # interquartile range, relative to the time, above which a time is doubtful
 
 
 class Run(NamedTuple):
@@ -39,7 +39,7 @@ class Timing(NamedTuple):
     """Time of a network.
 
     seconds  lower quartile of its quiet runs, or of all runs if those are too few.
-    spread   quartile distance of the same runs in seconds.
+    spread   interquartile range of the same runs in seconds.
     doubt    reason why the time is doubtful; "" if it is not.
     """
 

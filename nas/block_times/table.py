@@ -5,10 +5,10 @@ The file is a JSON object with
     format    "block times 1"
     kind      "latency" (seconds of one forward pass of a batch) or "step_time" (seconds of one
               training step: forward, backward and update)
-    blocks    block -> [seconds, spread]: the typical time, and its quartile distance
+    blocks    block -> [seconds, spread]: the typical time, and its interquartile range
     constant, scale   time of a network = constant + scale * (sum over its blocks); 0 and 1 if
               absent
-    settings  what else the times depend on (batch, device, threads, ...), any plain values
+    settings  further settings that the times depend on (batch, device, threads, ...), plain values
     machine   the machine of the measurement, any text
     checked   optional: errors of predictions of whole networks, any plain values
 
@@ -77,7 +77,7 @@ class Times:
             raise ValueError(f"machine: {quoted(self.machine)} is not a text")
 
     def predict(self, architecture: Architecture) -> tuple[float, float]:
-        """Return the seconds of a network and their spread (quartile distance).
+        """Return the seconds of a network and their spread (interquartile range).
 
         The spread assumes independent blocks. Raises ValueError if a block is not in the table.
         """
@@ -90,9 +90,9 @@ class Times:
     def of(self, space: SearchSpace) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function from genotypes [n, decisions] to seconds float64 [n].
 
-        It is an argument of `space.measured_by`. For a space of stages it uses lookups: 100,000
-        networks take milliseconds. This method then raises ValueError if a block of the space is
-        not in the table; for other spaces, the function raises it for a network with such a block.
+        Pass it to `space.measured_by`. For a space of stages it uses lookups: 100,000 networks take
+        milliseconds, and this method raises ValueError if a block of the space is not in the table.
+        For other spaces, the function raises ValueError for a network with a missing block.
         """
         if not isinstance(space, StagedSpace):
             return lambda genotypes: np.array(
@@ -107,7 +107,7 @@ class Times:
 
     @property
     def digest(self) -> str:
-        """64 hex digits of everything that predictions depend on."""
+        """Hash (64 hex digits) of everything that predictions depend on."""
         fields = [self.kind, self.constant, self.scale, sorted(self.blocks.items())]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
@@ -127,7 +127,7 @@ class Times:
             raise ValueError(
                 f"block times: the table has no {missing[0]!r}"
                 + (f" ({len(missing):,} blocks are missing)" if len(missing) > 1 else "")
-                + "; measure one for this space and image size by python -m nas.block_times"
+                + "; measure a table of this space and image size with python -m nas.block_times"
             )
 
 
@@ -210,7 +210,7 @@ def block_names(space: SearchSpace) -> list[str]:
 
 
 def distinct_draws(space: SearchSpace, rng: np.random.Generator) -> np.ndarray:
-    """Return the distinct ones of `DRAWS` random genotypes, int8 [n, decisions]."""
+    """Return `DRAWS` random genotypes without duplicates, int8 [n, decisions]."""
     draws = space.sample(DRAWS, rng)
     return draws[np.sort(np.unique(space.keys(draws), return_index=True)[1])]
 

@@ -96,7 +96,7 @@ class Setting:
         """Clock of the measurement: "thread", "wall" or "events".
 
         The processor time of a single thread excludes other programs, and equals the time on an
-        idle machine. Several threads require wall-clock time, and GPUs require events.
+        idle machine. Several threads require wall-clock time, and GPUs require CUDA events.
         """
         if self.device != "cpu":
             return "events"
@@ -249,7 +249,7 @@ class Subject:
         for index in reversed(range(len(outputs))):
             torch.autograd.backward(outputs[index], grad)
             grad = inputs[index].grad  # type: ignore[union-attr]
-            outputs[index] = inputs[index] = None  # an uncut step frees them, too
+            outputs[index] = inputs[index] = None  # because an uncut step frees them too
             marks.mark()
         self._update()
         marks.mark()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 KEPT = 10**8  # most parameters of networks in memory between rounds, 0.4 GB
 ROUNDS = (5, 100)  # least and most rounds, regardless of the duration
-SECONDS = 2.0  # duration per network, within the limits of ROUNDS
-LONG = 10.0  # duration per network if a decision depends on a few percent
+SECONDS = 2.0  # seconds per network, within the limits of ROUNDS
+LONG = 10.0  # seconds per network if a decision depends on differences of a few percent
 
 
 def measured(
@@ -64,7 +64,7 @@ def measured(
 def _turn(network: Architecture, setting: Setting, *, keep: bool) -> Callable[[], list[Run]]:
     """Return a function that runs a network twice after a warm-up.
 
-    keep  whether to build the network only once instead of in every round; for compiled networks,
+    keep  whether to build the network once instead of in every round; used for compiled networks,
           because compiling takes seconds.
     """
     from nas.block_times.timing import Subject, images_for

@@ -12,7 +12,7 @@ from nas.devices.prior import GOAL, Prior, measurements_needed, sources_for
 from search_spaces.space import SearchSpace
 from vbs.text import counted, quoted
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # names of costs contain those of devices
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # becomes a part of the names of costs
 FEWEST, MOST_MEASURED = 5, 500  # networks; the time of a fit grows with the cube of their number
 SHORTEST, LONGEST = 1e-9, 1e6  # plausible seconds of a run
 # a unit is likely wrong if times differ from those on every measured device by these factors
@@ -77,7 +77,7 @@ def checked_seconds(
     if np.ptp(np.log(times)) < ALIKE:
         raise ValueError(
             f"seconds: all networks take about {times.mean():.3g} s; the measured time does not "
-            "depend on the network, measure only its forward pass"
+            "depend on the network; measure only its forward pass"
         )
     return times
 
@@ -101,7 +101,8 @@ def check_unit(
 ) -> None:
     """Raise ValueError if times are likely in another unit.
 
-    They are if all measured devices, or the other networks, are faster or slower by a large factor.
+    A unit is likely wrong if all measured devices, or the other networks, are faster or slower by a
+    large factor.
     """
     faster = FASTER_ALONE if batch == 1 else FASTER
     factors = []

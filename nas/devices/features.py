@@ -3,8 +3,9 @@
 The time of a network on a new device is close to the geometric mean of its times on the measured
 devices (the *sources*). A new device may differ in the weight of each source, the time per unit of
 each kind of operation (its *price*), the price of each stage, and, by small amounts, in single
-decisions. An extra price adds to the time, so in the log time it is divided by the mean time. On a
-space without measured devices, the sources are FLOPs, activations and the number of layers.
+decisions. An additional price adds to the time; its effect on the log time is therefore divided by
+the mean time. On a space without measured devices, the sources are FLOPs, activations and the
+number of layers.
 """
 
 from __future__ import annotations
@@ -205,7 +206,7 @@ class Features:
 
 
 class CompiledFeatures:
-    """Weighted sums of `Features` as a few tables, for 100,000s of genotypes per second."""
+    """Weighted sums of `Features` as a few tables, for over 100,000 genotypes per second."""
 
     def __init__(self, features: Features, weights: np.ndarray) -> None:
         groups = features.groups

@@ -1,10 +1,10 @@
 """Times of the networks of a space on this machine, predicted from a few measured networks.
 
 A table of block times requires a run of every block of a space. The space of a parent's
-sub-networks has thousands of blocks, because input sides differ. This module instead runs a few
-whole networks, chosen as for an own device (`nas.devices.prior`), and fits the times per unit of
-operations, activations, weights and layers (*prices*) to them. The error is estimated by
-predicting each measured network from the others.
+sub-networks has thousands of blocks, because input sides differ. This module instead measures a few
+whole networks, which `nas.devices.prior` chooses, and fits the times per unit of operations,
+activations, weights and layers (*prices*) to them. The error is estimated by predicting each
+measured network from the others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Own devices, fitted to about ten measured networks.
 
 A device file contains the measurements and not the model. The model is fitted again when the file
-is read, which takes a few milliseconds. A file from elsewhere can therefore contain nothing but
-networks and times.
+is read, which takes a few milliseconds. A file from an untrusted source is therefore safe to read:
+it contains only networks and times.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from vbs.text import quoted, shortened
 FORMAT = "vision-baseline-search device 1"
 LARGEST_FILE = 10_000_000  # bytes
 HELD_OUT = 50  # most networks that are predicted from the others
-DIRECTIONS = 6  # kept directions of the weights' uncertainty; the rest is assumed to be constant
+DIRECTIONS = 6  # kept directions of the weights' uncertainty; the rest counts as a constant
 MOST_ERROR = 10.0  # largest relative error that messages print as a number
 FURTHER = (5, 10, 20, 40)  # numbers of further measurements whose benefit is reported
 KEYS = ("format", "name", "space", "settings", "batch", "networks", "seconds")

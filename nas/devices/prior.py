@@ -25,8 +25,8 @@ from vbs.text import quoted
 FILE = "prior.json"
 CONSTANT = 10.0  # deviation of the log of a device's overall speed: uninformative
 POOL, TARGETS = 700, 400  # networks to choose from, and networks whose error is reduced
-FAST_SHARE = 0.12  # share of networks that may be at a floor, where a time is less informative ...
-FAST_NOISE = 3.0  # ... so that its variance counts up to this many times
+FAST_SHARE = 0.12  # share of networks that may be at a floor, where a time is less informative
+FAST_NOISE = 3.0  # largest factor of the variance of these networks' measurements
 MEAN_OF_NORMAL = 0.7979  # mean absolute value of a standard normal variable
 GOAL = 0.08  # expected mean relative error at which the measurements are sufficient
 LEAST = 10  # fewest measurements on a space without measured devices

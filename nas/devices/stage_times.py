@@ -124,9 +124,9 @@ def fit_stage_times(
 
 
 def _spread(missed: np.ndarray) -> float:
-    """Return a standard deviation whose 68% and 95% intervals both cover about that share.
+    """Return a standard deviation whose 68% and 95% intervals cover about 68% and 95%.
 
-    Residuals have heavy tails, so that no deviation gives both exactly; this is a compromise.
+    Residuals have heavy tails, so that no deviation gives both shares exactly.
     """
     inner, outer = np.quantile(missed, [0.68, 0.95]) / (NORMAL_68, NORMAL_95)
     return float(inner**0.8 * outer**0.2)

@@ -40,7 +40,7 @@ class Answer:
     error     reason of a failure; "" if it did not fail.
     curve     points of the learning curve.
     fidelity  share of the steps that were run; below 1 if it was stopped early.
-    images    number of images of the accuracy; 0 if unknown, or without images.
+    images    number of images that the accuracy was computed on; 0 if unknown.
     """
 
     accuracy: float
@@ -58,7 +58,7 @@ class Answer:
         """Return the result of a curve; an accuracy that is not finite is a failure.
 
         stopped_of  number of steps of a full evaluation if it was stopped; None: it was finished.
-        images      number of images of its accuracies.
+        images      number of images that its accuracies were computed on.
         """
         if not curve:
             return cls(float("nan"), error="the evaluation ended without a result")
@@ -89,7 +89,7 @@ class Evaluations:
     fidelity  share of the steps that each ran, float64 [n]; None if all were full.
     curves    learning curves; None if there are none.
     seed      seed of each evaluation, int64 [n]; None if all are 0.
-    images    number of images of each accuracy, int64 [n]; None if unknown.
+    images    number of images that each accuracy was computed on, int64 [n]; None if unknown.
     """
 
     accuracy: np.ndarray
@@ -143,8 +143,8 @@ class Evaluator:
     """Base class of evaluators, which estimate the accuracy of networks.
 
     An evaluation that fails because of the network is a result with a reason. Other failures
-    (such as an OSError or `vbs.failures.InfrastructureError`) are raised and end the search, which
-    `--resume` continues after the cause is removed.
+    (such as an OSError or `vbs.failures.InfrastructureError`) are raised and end the search. Remove
+    the cause, and continue the search with `--resume`.
 
     Your own evaluator overrides `evaluate`, or `curve` if an evaluation has several steps and may
     be stopped early. The attributes describe it to the search loop and the report:
@@ -158,9 +158,9 @@ class Evaluator:
     measured      measured networks to compare results with; None: none.
     pooled        whether it can evaluate only the measured networks.
     steps         points of a full learning curve; 1 without curves.
-    scored_on     number of images of its accuracies; 0: unknown.
+    scored_on     number of images that its accuracies are computed on; 0: unknown.
     chance        accuracy of guessing on these images in percent; NaN: unknown.
-    remedies      phrase on how to make its accuracies more certain.
+    remedies      advice for the user on how to make its accuracies more certain.
     train_images  number of training images; 0: unknown.
     notes         lines for reports on the reliability of its accuracies.
     """
@@ -208,7 +208,7 @@ class Evaluator:
         """Prepare for evaluations; called once in each worker before the first of them."""
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Evaluate genotypes int8 [n, decisions]; by default, by the ends of their curves."""
+        """Evaluate genotypes int8 [n, decisions]; default: by the last points of their curves."""
         return Evaluations.of_answers([self._answer(space, genotype) for genotype in genotypes])
 
     def _answer(self, space: SearchSpace, genotype: np.ndarray) -> Answer:

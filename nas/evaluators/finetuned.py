@@ -35,8 +35,8 @@ class FineTuned(Evaluator):
     data       images; the best weights are chosen on `data.minival` and scored on `data.test`, if
                it exists.
     recipe     recipe of the trainings, with the teacher for distillation.
-    inherited  function that returns what networks inherit; called once per process.
-    folder     folder with a folder for each network and seed, which contains the weights and
+    inherited  function that returns the `Inheritance` of the networks; called once per process.
+    folder     folder with a subfolder for each network and seed, which contains the weights and
                result.json; all workers need access.
     execution  device and other settings of the trainings.
     quantised  whether final accuracies are those of the network in int8 in onnxruntime;
@@ -131,7 +131,8 @@ class FineTuned(Evaluator):
     ) -> dict[str, Any]:
         """Return top-1 in percent on minival and test images (None without test images).
 
-        In float; or in int8, and also in float.
+        If the evaluator quantises networks, these are int8 accuracies, and those in float are
+        added.
         """
         test = None if result.test is None else result.test.top1
         if not self._quantised:

@@ -18,13 +18,13 @@ import numpy as np
 from nas.evaluators.stage_tables import MONOMIALS, Tables, monomials, stage_columns
 from search_spaces.space import SearchSpace
 
-ITERATIONS = 5  # fixed-point steps of the evidence, twice; more do not change the third digit
+ITERATIONS = 5  # fixed-point steps of each of two fits; more do not change the third digit
 PRIOR_VARIANCE = 5e-4  # initial value, in squared latent units for features of sd ~1
 NOISE_VARIANCE = 0.05  # initial value
 STUDENT_DEGREES = 5.0  # degrees of freedom; the kurtosis of the residuals is about 6
-# The model is not exact, so that its variance is too small for distant networks. With these two
-# factors, intervals on held-out folds are nearly nominal at every distance from the data; factors
-# of 1 cover 80% nearby and 65% at eight or nine differing decisions (nominal 68%).
+# The model is not exact, so that its variance is too small for networks far from the data. With
+# these two factors, 68% intervals cover nearly 68% of held-out folds at every distance; with
+# factors of 1, they cover 80% nearby and 65% at eight or nine differing decisions.
 WIDENED = 3.0
 NOISE_KEPT = 0.8
 MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
@@ -34,7 +34,7 @@ WARP_SCALE = 10.0  # latent units, so that the sd of ImageNet accuracies is abou
 def warp(accuracy: np.ndarray, ceiling: float) -> np.ndarray:
     """Return the latent value of an accuracy, in which effects are more nearly additive.
 
-    Each effect then removes a share of the error.
+    An effect on the latent value is a relative change of the distance to the ceiling.
 
     accuracy  percent, [n].
     ceiling   percent that no network of the space reaches under the schedule.

@@ -19,7 +19,7 @@ from train.optimizer import optimizer
 from train.recalibrate import average_statistics
 from train.recipe import Recipe
 
-MOMENTUM = 0.1  # of batch norm; with smaller values, a few steps do not update the statistics
+MOMENTUM = 0.1  # of batch norm; smaller values hardly update the statistics in a few steps
 RIDGE = (1e-3, 1e-2, 1e-1, 1.0)  # penalties relative to the mean squared feature
 
 
@@ -43,8 +43,8 @@ Score = Callable[[Network, Views, Recipe], float]
 def by_accuracy(network: Network, views: Views, recipe: Recipe) -> float:
     """Return the held-out accuracy in percent.
 
-    The batch-norm statistics are the inherited ones or those of training images, whichever give
-    the higher accuracy.
+    The batch-norm statistics are either inherited or recomputed on training images: those with the
+    higher accuracy are used.
     """
     inherited = accuracy(network, views.held_out)
     recalibrate(network, views.train)

@@ -3,8 +3,8 @@
 Each network is trained by a recipe at a reduced fidelity (fewer epochs, a share of the images, a
 smaller input side) and scored on images that are held out of the training set (the minival). The
 learning rate decreases to its final value within these few epochs, as in a long training. The
-moving average of the weights is scored, because the weights themselves are a poor predictor while
-the learning rate is high, and a search would stop the wrong networks.
+moving average of the weights is scored. While the learning rate is high, the accuracy of the
+weights themselves predicts the final accuracy poorly, and a search would stop the wrong networks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from search_spaces.network import Network
     from train.data import Data
 
-# cost of scoring an image twice (weights and their average), relative to training on it
+# cost of scoring an image twice (with the weights and their average) relative to training on it
 EVALUATION = 2 / 3
 AVERAGE = 0.98  # decay of the moving average of the weights, if the recipe has none
 
@@ -44,7 +44,7 @@ class Fidelity:
     """Reduced training, written as "epochs=9,share=0.2,resolution=24".
 
     epochs      epochs over the used images.
-    share       share of the training images that are used, at least one batch.
+    share       share of the training images, from 0 to 1; at least one batch of images is used.
     resolution  input side in pixels; 0: that of the architecture.
     """
 
@@ -74,7 +74,7 @@ class Fidelity:
 
     @classmethod
     def parse(cls, text: str, *, epochs: int) -> Fidelity:
-        """Parse a fidelity in the form of `str`; `epochs` is the default of its epochs."""
+        """Parse a text such as "epochs=9,share=0.2"; `epochs` is the default number of epochs."""
         found: dict[str, Any] = {"epochs": epochs}
         kinds = {"epochs": int, "share": float, "resolution": int}
         for part in filter(None, text.split(",")):
@@ -102,13 +102,13 @@ class DataIdentity:
 
     @classmethod
     def of(cls, data: Data) -> DataIdentity:
-        """Return the identity of loaded data; raises ValueError if its settings lack it."""
+        """Return the identity of loaded data; raises ValueError if it is not in their settings."""
         names = {field.name for field in fields(cls)}
         known = {name: value for name, value in data.settings.items() if name in names}
         if missing := names - {*known}:
             raise ValueError(
-                f"data: {data.name} has no {min(missing)!r} in its settings, so that results "
-                "cannot be cached; load it with train.data.load, or use no cache"
+                f"data: {data.name} has no {min(missing)!r} in its settings, so results cannot be "
+                "cached; load it with train.data.load, or use no cache"
             )
         return cls(**known)
 
@@ -120,7 +120,7 @@ class Proxy(Evaluator):
     execution  device and other settings; its checkpoint is ignored.
     cache      results by network, data, recipe, fidelity, seed, clock and kind of device; None: no
                cache.
-    clock      function that returns seconds; `time.process_time` on a machine with other load.
+    clock      function that returns seconds; use `time.process_time` on a machine with other load.
     quantised  whether the accuracy of a full training is that of the network in int8 in
                onnxruntime; earlier points are in float.
     """
@@ -166,7 +166,7 @@ class Proxy(Evaluator):
             )
 
     def get_ready(self, space: SearchSpace) -> None:
-        """Read an image of each split, because a worker may have no access to them."""
+        """Read an image of each split, so that a worker without access to them fails at once."""
         self.check(space)
         assert self.data.minival is not None  # see __init__
         for split in (self.data.train, self.data.minival):
@@ -265,7 +265,7 @@ class Proxy(Evaluator):
         return self.data.train.select(np.sort(order[:count]))
 
     def identity(self, architecture: Architecture, seed: int) -> dict[str, Any]:
-        """Return `identity`; raises ValueError if the data have no identity."""
+        """Return the result of `identity`; raises ValueError if the data have no identity."""
         return identity(
             architecture,
             self.recipe,
@@ -315,9 +315,9 @@ def used_images(fidelity: Fidelity, images: int) -> int:
 
 
 def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
-    """Return the recipe at a fidelity: epochs and warm-up scaled, progressive stages off.
+    """Return the recipe at a fidelity, with scaled epochs and warm-up and no progressive stages.
 
-    It has a moving average of the weights, over about a tenth of the steps and at most about 50.
+    The moving average of the weights covers about a tenth of the steps, at most about 50 steps.
     Raises ValueError if the share leaves less than a batch.
     """
     count = used_images(fidelity, images)

@@ -22,7 +22,7 @@ from train.int8_simulation import simulated_int8
 
 INT8 = "int8"  # allowed value of --quantised
 CALIBRATION, BATCH = 4, 32  # batches of training images for the ranges of activations
-SIMULATED = 2  # the same for a simulation
+SIMULATED = 2  # batches for the ranges of activations in a simulation
 CPU = torch.device("cpu")
 
 

@@ -1,8 +1,9 @@
 """Certainty of a ranking of predicted accuracies.
 
-Predictions with standard deviations are treated as independent normal variables. Errors of similar
-networks are correlated, so differences between them are better known than that: the probabilities
-here err towards one half (`experiments.fit_long_schedule` checks by how much).
+Predictions with standard deviations are treated as independent normal variables. In fact, errors of
+similar networks are correlated, so their differences are more certain than this model assumes. The
+probabilities are therefore too close to one half; `experiments.fit_long_schedule` measures by how
+much.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import math
 import numpy as np
 
 DRAWS = 4000
-REACH = 4.5  # deviations; a network further below the best has no part in the draws
+REACH = 4.5  # deviations; a network further below the best is left out of the draws
 CHUNK = 250_000  # values of draws at a time
 
 
 def probability_better(
     mean: np.ndarray, std: np.ndarray, other_mean: np.ndarray | float, other_std: np.ndarray | float
 ) -> np.ndarray:
-    """Probability [n] that each network is better than the other one.
+    """Return the probability [n] that each network is better than the other one.
 
-    mean, std  predicted accuracy and standard deviation [n], those of the others [n] or numbers.
+    mean, std              predicted accuracy and standard deviation, [n].
+    other_mean, other_std  those of the other networks, [n], or of one other network.
     """
     gap = np.asarray(mean, np.float64) - other_mean
     spread = np.broadcast_to(np.hypot(std, other_std), gap.shape)
@@ -38,7 +40,7 @@ def _normal(values: np.ndarray) -> np.ndarray:
 def probability_best(
     mean: np.ndarray, std: np.ndarray, rng: np.random.Generator, *, draws: int = DRAWS
 ) -> np.ndarray:
-    """Probability [n] that each network is the best of all, from `draws` draws."""
+    """Return the probability [n] that each network is the best of all, from `draws` draws."""
     mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     best = np.zeros(len(mean))
     if not len(mean):

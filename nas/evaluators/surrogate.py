@@ -104,8 +104,8 @@ class Surrogate:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean over many trainings and its deviation in percent, float64 [n] each.
 
-        The deviation excludes the spread of seeds. The certainty of a ranking depends on it
-        (`nas.evaluators.ranking`). Arguments and errors are those of `predict`.
+        The deviation excludes the spread of seeds; `nas.evaluators.ranking` uses it for the
+        certainty of a ranking. Arguments and errors are those of `predict`.
         """
         long = self.schedule_model(schedule)
         genotypes = self._genotypes(networks)

@@ -40,7 +40,7 @@ class TableEvaluator(Evaluator):
         """Raise ValueError unless the table was read for this space."""
         if space.choices != self.space.choices:
             raise ValueError(
-                f"table: read for space {self.space.name!r}, not for space {space.name!r}"
+                f"table: it was read for space {self.space.name!r}, not for space {space.name!r}"
             )
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
@@ -61,8 +61,8 @@ def read_table(path: str | Path, space: SearchSpace, *, column: str = "accuracy"
     """Read a CSV or parquet file with a column per decision of the space and one of accuracies.
 
     Accuracies are in percent. Rows with equal decisions are repeated measurements, which are
-    averaged. The error of the mean comes from the standard deviation of all repeats; it is NaN if
-    no network is repeated.
+    averaged. The error of the mean is computed from the standard deviation of all repeated
+    measurements; it is NaN if there are none.
 
     column  name of the column of accuracies.
 

@@ -1,7 +1,8 @@
 """Evaluator without training, by zero-cost scores of a single batch (`zero_cost_scores`).
 
-Scores have no common unit, so that ranks are combined and not values: each score of a network
-becomes its percentile among random networks of the space, and the result is the mean percentile.
+Scores have no common unit, so their ranks are combined instead of their values: each score of a
+network is replaced by its percentile among random networks of the space, and the result is the mean
+percentile.
 For ImageNet networks of MBConv blocks, params and FLOPs rank as well as any other score (Kendall
 tau 0.6). The benefit of the other scores differs between data sets and should be measured.
 """
@@ -181,9 +182,9 @@ def percentiles(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     The i-th value of the sorted reference, from 0, has the percentile 100 (i + 1/2) / m; equal
     values have their mean, and values between two are interpolated. A value outside the range
-    approaches 0 or 100 with its distance (by a factor e per standard deviation of the reference),
-    so that better networks than the reference are still ranked. NaN remains NaN, and NaN in the
-    reference is ignored.
+    approaches 0 or 100 exponentially with its distance (by a factor of e per standard deviation of
+    the reference), so that networks better than all of the reference are still ranked. NaN remains
+    NaN, and NaN in the reference is ignored.
     """
     ordered = np.sort(reference[np.isfinite(reference)])
     points, first, repeats = np.unique(ordered, return_index=True, return_counts=True)
@@ -202,7 +203,7 @@ def first_batch(
     """Return random training images, prepared as for evaluation, and their targets.
 
     size   side in pixels: the networks' resolution, or less to be faster.
-    count  number of images, at most all. None: 64 up to 64 px, and 16 above.
+    count  number of images. None: 64 if `size` is at most 64 px, otherwise 16.
 
     float32 [n, channels, size, size] and int64 [n] (float32 [n, classes] for soft targets).
     """

@@ -13,7 +13,7 @@ grad_norm Euclidean norms of the gradients of the loss, summed over layers (Abde
           "Zero-cost proxies for lightweight NAS", ICLR 2021).
 naswot    log |K|, the kernel of Hamming distances between the images' binary codes (Mellor et al.,
           "Neural architecture search without training", ICML 2021).
-zen       change of the feature maps with a small change of Gaussian images, weights Gaussian,
+zen       change of the feature maps for a small change of Gaussian images, with Gaussian weights,
           corrected for the scaling by batch norm (Lin et al., "Zen-NAS", ICCV 2021).
 zico      gradients' mean over their standard deviation between batches, summed within layers, the
           logs summed over layers (Li et al., "ZiCo: Zero-shot NAS via inverse coefficient of
@@ -47,7 +47,7 @@ from search_spaces.network import Network, Residual
 ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
 LEAST_IMAGES = 4  # two halves for zico, of two images each for batch norm
 
-# Zen-score: images and step as in its authors' code, but 4 repeats instead of 32, because it then
+# Zen-score: images and step as in its authors' code. 4 repeats instead of 32 are enough: the score
 # varies by only 0.03 to 0.12 between seeds, while random networks of a space vary by 13
 ZEN_IMAGES, ZEN_STEP, ZEN_REPEATS = 16, 1e-2, 4
 
@@ -114,7 +114,7 @@ def scores(
     with torch.random.fork_rng(devices), torch.enable_grad():
         probe = Probe(_runnable(network), images, targets, seed)
         for name in names:
-            torch.manual_seed(seed)  # dropout must not depend on the scores before
+            torch.manual_seed(seed)  # so that dropout does not depend on earlier scores
             value = SCORES[name](probe)
             found[name] = value if math.isfinite(value) else math.nan
     return found
@@ -150,7 +150,7 @@ def synflow(probe: Probe) -> float:
     size = _log_flow(network, ones)
     if not math.isfinite(size):
         return math.nan
-    # split between image and output, it centres both passes in the range of a double
+    # dividing it between image and output centres both passes in the range of a double
     root = math.exp(-size / 2)
     kernels = weights(network)
     total = (root * network(root * ones)).sum()
@@ -174,7 +174,7 @@ def naswot(probe: Probe) -> float:
     kernel = torch.zeros(count, count, dtype=torch.float64)
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        # codes of +1 and -1: a product is the number of equal bits minus that of different ones
+        # with codes of +1 and -1, a dot product is the number of equal minus different bits
         codes = (inputs[0].flatten(1) > 0).float().mul_(2).sub_(1)
         kernel.add_(((codes @ codes.T).cpu().double() + codes.shape[1]) / 2)
 
@@ -297,7 +297,7 @@ def _plain(network: nn.Module) -> nn.Module:
             module.downsample = None
         elif isinstance(module, _BatchNorm):
             module.momentum = 1.0
-            module.reset_running_stats()  # a NaN from another score would remain, even times 0
+            module.reset_running_stats()  # NaN from another score would remain: NaN * 0 is NaN
     return copied
 
 

@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def timed(self) -> Recipe:
-        """Recipe of the longest training, but at the full side, the unit of `work`."""
+        """Recipe of the longest training at the full input side, whose steps are timed."""
         return fitted(
             self.recipe, replace(self.fidelities[-1], resolution=0), images=self.data.train
         )
@@ -69,7 +69,7 @@ class Comparison:
         return work(fidelity, images=self.data.train, held=self.data.minival, side=self.side)
 
     def jobs(self) -> list[Job]:
-        """Return all trainings, the longest first, so that none of these runs alone at the end."""
+        """Return all trainings, the longest first, so that no long one runs alone at the end."""
         jobs = [
             Job(fidelity, network, seed)
             for seed in range(self.seeds)
@@ -105,7 +105,7 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
     """
     if not recipe.minival:
         raise ValueError(
-            "--set minival: a comparison needs held-out images to choose by; use e.g. 0.1"
+            "--set minival: the comparison needs held-out images; use e.g. minival=0.1"
         )
     from train.data.summary import summarise  # torch is slow to import; report errors before
 

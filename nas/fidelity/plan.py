@@ -36,10 +36,10 @@ def within(space: SearchSpace, target: float | None) -> Objective:
 def spread(space: SearchSpace, objective: Objective, count: int) -> np.ndarray:
     """Return `count` diverse feasible networks, int8 [count, decisions], by ascending FLOPs.
 
-    Random feasible networks are divided into `count` equally large bands of FLOPs. From each band
-    comes the network that differs in most decisions from the nearest one chosen before. The
-    networks are thus as diverse as the candidates of a search, and not at the corners of the space,
-    where they would be too easy to rank. The result is deterministic.
+    Random feasible networks are divided into `count` equally large bands of FLOPs. From each band,
+    the network is chosen that differs in the most decisions from the nearest network chosen before.
+    The networks are as diverse as the candidates of a search. They are not at the corners of the
+    space, where they would be too easy to rank. The result is deterministic.
 
     Raises ValueError if there are too few networks within the limits.
     """
@@ -79,9 +79,9 @@ def longest_of(recipe: Recipe, *, images: int, named: bool = False) -> Fidelity:
 def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fidelity]:
     """Return cheaper fidelities: a third of the epochs, a quarter of the images, 3/4 of the side.
 
-    Their cost is from about an eighth to about half of that of the longest. Trainings of less than
-    `FIRST_JUDGED` optimizer steps and sides below 16 px are left out, so that few may remain for a
-    tiny data set.
+    They cost from about an eighth to about half as much as the longest. Trainings of less than
+    `FIRST_JUDGED` optimizer steps and sides below 16 px are left out, so few fidelities may remain
+    for a tiny data set.
 
     images  number of training images.
     side    input side in pixels of fidelities without a resolution.

@@ -1,10 +1,10 @@
 """Rank correlations of cheap trainings with the longest one, their intervals, and a rule.
 
 Accuracies are arrays [networks, seeds]. Two trainings are compared only across different seeds, so
-that they share the network but not its initial weights. The longest training compared with itself
-is then the seed floor: the noise of seeds limits the correlation, and no fidelity can be expected
-to exceed it. Because a dozen networks are few, every correlation has an interval from a bootstrap
-over networks (Efron 1979; percentiles).
+that they share the network but not its initial weights. The correlation of the longest training
+with itself, across seeds, is the seed floor: the noise of seeds limits it, and no fidelity can be
+expected to exceed it. Because a dozen networks are few, every correlation has an interval from a
+bootstrap over networks (Efron 1979; percentiles).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Estimate:
 class Rung:
     """Rank correlation after `epoch` epochs of a fidelity with the end of the longest training.
 
-    seconds  median time of a training until then.
+    seconds  median time of a training until this epoch.
     """
 
     epoch: int
@@ -57,15 +57,15 @@ class Rung:
 class Judged:
     """Result of a fidelity.
 
-    networks  number of networks that were trained by it and by the longest.
+    networks  number of networks that were trained at this fidelity and at the longest.
     accuracy  percent [all networks, seeds]; NaN if a training failed.
     kendall   Kendall's tau-b with the longest.
     spearman  Spearman's rho with the longest.
     seconds   median time of a training, by `nas.fidelity.trainings.clock_of`.
     seed_sd   standard deviation between seeds, in points.
     spread    standard deviation between networks, in points.
-    rungs     rank correlations after each of its epochs.
-    worth     whether it is worth using; see `RULE`.
+    rungs     rank correlations after each epoch.
+    worth     whether the fidelity is worth using; see `RULE`.
     """
 
     fidelity: Fidelity

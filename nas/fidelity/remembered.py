@@ -16,7 +16,7 @@ from vbs.folder import write_json
 from vbs.json_text import parse_json
 from vbs.text import counted
 
-VERSION = 2  # version of the files; others are ignored (1 did not score the moving average)
+VERSION = 2  # version of the files; others are ignored (version 1 did not score moving averages)
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Remembered(NamedTuple):
 def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> Fidelity | None:
     """Return the answer of comparisons on this machine for the same data, space and recipe.
 
-    The last comparison counts, or a larger one before it. The limits of the search are ignored; the
-    comparison should have had similar ones.
+    The last comparison counts, unless an earlier one was larger. The limits of the search are not
+    checked; the comparison should have had similar limits.
 
     digests  digests of the data, from `train.data.Data.settings` or
              `train.data.summary.DataSummary`.
     recipe   recipe that is not fitted to a fidelity; its seed is ignored.
 
-    None if there was no comparison, or no fidelity was worth using.
+    Returns None if there was no comparison, or no fidelity was worth using.
     """
     known = _read(path_of(digests, space, recipe))
     return None if known is None else known.fidelity
@@ -82,7 +82,7 @@ def remember(
     extent   size of the comparison; see `Extent.covers`.
     details  further entries of the file for readers.
 
-    Returns a sentence if an earlier answer differs or stays; "" otherwise. Raises OSError if the
+    Returns a sentence if an earlier answer differs or is kept, otherwise "". Raises OSError if the
     file cannot be written.
     """
     path = path_of(digests, space, recipe)

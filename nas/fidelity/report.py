@@ -86,10 +86,10 @@ def _cells(
 
 
 def _rungs(longest: Judged) -> str:
-    """Return a line on how early the longest training predicts its end, for early stopping."""
+    """Return a line on how early the longest training predicts its final ranks, for ASHA."""
     shown = [rung for rung in longest.rungs if _is_shown(rung.epoch, len(longest.rungs))]
     texts = [f"{rung.epoch}: {rung.kendall.value:.2f}" for rung in shown]
-    return f"tau of the longest after k epochs with its end: {', '.join(texts)}"
+    return f"tau of the longest after k epochs with its final ranks: {', '.join(texts)}"
 
 
 def _is_shown(epoch: int, epochs: int) -> bool:
@@ -100,12 +100,12 @@ def _verdict(found: Judged | None, longest: Judged) -> str:
     floor = longest.kendall
     if found is None:
         return (
-            "none is worth using, because the longest does not reliably rank these networks the "
-            f"same under another seed (tau {_shown(floor)}); use a longer one"
+            "no fidelity is worth using, because the longest does not rank these networks reliably "
+            f"the same under another seed (tau {_shown(floor)}); use a longer one"
         )
     if found is longest:
         return (
-            f"none cheaper than the longest reaches {SHARE:g} of the seed floor of "
+            f"no fidelity cheaper than the longest reaches {SHARE:g} of the seed floor of "
             f"{floor.value:.2f}; search with {found.fidelity}"
         )
     return (

@@ -103,7 +103,7 @@ def trained(work: Work) -> Answer:
 def run_all(works: Mapping[Job, Work], place: Place | None) -> Iterator[tuple[Job, Answer]]:
     """Start trainings in order, and yield each job with its answer when it ends.
 
-    place  processes of a pool; None: one after the other in this process.
+    place  processes of the pool; None: run the trainings one after the other in this process.
 
     Raises the exceptions of `trained` and `train.cluster.jobs.run_jobs`. Closing the iterator ends
     the trainings.

@@ -34,7 +34,7 @@ from vbs.text import counted, shell_word
 
 FOLDER = "finalists"
 LONGEST = 4.0  # most epochs, in multiples of the parent's
-SEEDED = 2  # best networks after the first seed, which are trained with further seeds
+SEEDED = 2  # number of best networks after the first seed that are trained with further seeds
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class InOrder:
 def tuning_recipe(inheriting: Inheriting, networks: Sequence[Architecture] = ()) -> Recipe:
     """Return the recipe of networks that inherit from the parent.
 
-    It is the parent's recipe with more epochs, for about as many multiply-adds as the parent's
-    training, but at most `LONGEST` times its epochs. If the recipe distils and names no other
-    teacher, the parent is the teacher.
+    It is the parent's recipe with more epochs, so that the training takes about as many
+    multiply-adds as the parent's, but at most `LONGEST` times its epochs. If the recipe uses
+    distillation and names no other teacher, the parent is the teacher.
 
     networks  networks to fine-tune; (): the epochs stay those of the parent.
     """
@@ -68,8 +68,8 @@ def tuning_recipe(inheriting: Inheriting, networks: Sequence[Architecture] = ())
 
 
 def epochs_of(epochs: int, parent: Architecture, networks: Sequence[Architecture]) -> int:
-    """Return the epochs in which the most expensive network needs about the multiply-adds of
-    `epochs` epochs of its parent, at most `LONGEST` times as many."""
+    """Return the epochs that take the most expensive network about as many multiply-adds as
+    `epochs` epochs take the parent; at most `LONGEST` times `epochs`."""
     most = max(cost(network).flops for network in networks)
     return round(epochs * min(LONGEST, max(1.0, cost(parent).flops / most)))
 
@@ -147,7 +147,7 @@ def fine_tune_finalists(
 
 
 def _inheritance(source: str, data: Data, recipe: Recipe) -> Inheritance:
-    """Return what networks inherit, on the CPU, where they are built."""
+    """Return the weights that networks inherit, on the CPU, where networks are built."""
     parent = load_parent(source)
     preparation = preparation_of(recipe, parent.architecture.resolution)
     batches = some_batches(data.train, preparation, device=pick_device("cpu"))

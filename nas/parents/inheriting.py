@@ -30,10 +30,10 @@ from train.state import resolved
 from vbs.text import counted, quoted
 
 RECIPE = "finetune"  # default recipe here; other searches train from random weights
-EPOCHS = 6  # of the parent by that recipe; smaller networks train for longer (finalists.py)
-# Changes of a recipe that request a teacher. There is none by default, because the same seconds
-# train for more epochs without one: a third of Lite0 reached 95.9% in 163 s without, and 94.0% in
-# 131 s with a teacher (a single seed; experiments/finetuned_children.py measures it).
+EPOCHS = 6  # epochs of the parent by that recipe; smaller networks train longer (finalists.py)
+# Changes of a recipe that request a teacher. By default there is no teacher, because without it the
+# same time allows more epochs: a network of a third of the size of Lite0 reached 95.9% in 163 s
+# without a teacher, and 94.0% in 131 s with one (one seed; experiments/finetuned_children.py).
 DISTILLATION = ("teacher", "temperature")
 
 
@@ -129,12 +129,12 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
     """
     assert config.parent is not None
     if config.data is None:
-        raise ValueError("--data is missing; --parent needs images, use --data imagefolder:DIR")
+        raise ValueError("--data is missing; --parent needs images, e.g. --data imagefolder:DIR")
     parent = load_parent(config.parent)
     name = RECIPE if config.recipe == SearchConfig.recipe else config.recipe
     recipe = change(preset(name), config.changes)
     if not recipe.minival:
-        raise ValueError("--set minival: a search needs held-out images to choose by; use e.g. 0.1")
+        raise ValueError("--set minival: the search needs held-out images; use e.g. minival=0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     network = _fitted(parent, config, data)
@@ -180,7 +180,7 @@ def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architec
     classes = len(data.classes)
     if config.classes is not None and config.classes != classes:
         raise ValueError(
-            f"classes: {config.classes} is not allowed; the data have {classes}, leave it out"
+            f"classes: {config.classes} is not allowed; the data have {classes} classes"
         )
     if classes < 2:
         raise ValueError("data: the images have one class; there is nothing to learn")
@@ -192,12 +192,12 @@ def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architec
     least = total_stride(network)
     if side < least:
         raise ValueError(
-            f"resolution: {side} px is not allowed; the parent's strides need {least} px, "
+            f"resolution: {side} px is not allowed; the parent's strides need at least {least} px: "
             f"use --resolution {least} or more"
         )
     return replace(network, classes=classes, resolution=side)
 
 
 def _names(config: SearchConfig, *fields: str) -> bool:
-    """Return whether a change of the recipe starts with one of these names."""
+    """Return whether the user changes one of these fields of the recipe."""
     return any(text.startswith(fields) for text in config.changes)

@@ -73,7 +73,7 @@ class Clock:
             for key, time in zip(new, times, strict=True):
                 self.known[kind][key] = [time.seconds, time.spread]
                 if time.doubt:
-                    print_err(f"finalists: warning: the {kind} is in doubt ({time.doubt})")
+                    print_err(f"finalists: warning: the {kind} is unreliable ({time.doubt})")
             write_json(self.path, self.known)
 
     def times(self) -> dict[str, dict[str, float]]:
@@ -90,9 +90,9 @@ def chosen_finalists(
 ) -> tuple[dict[str, np.ndarray], Times]:
     """Return the networks to fine-tune, name -> genotype [decisions], and the measured times.
 
-    They are the `config.finalists` networks of highest reward, as "found 1" and so on, and the
-    references. If a time on this machine is limited, they and the parent are measured, and those
-    that are too slow are replaced.
+    The networks are the `config.finalists` networks of highest reward, named "found 1" and so on,
+    and the references. If a time on this machine is limited, these networks and the parent are
+    measured, and networks that are too slow are replaced.
 
     folder  folder of the search for one target, where measured times are stored.
     """
@@ -137,8 +137,8 @@ class _Chooser:
     def next_of(self, queue: Iterator[np.ndarray], count: int, attempt: int) -> list[np.ndarray]:
         """Return the next networks of a queue.
 
-        After the first attempt, only those whose predictions, corrected by the errors so far, are
-        within the limits.
+        After the first attempt, only networks are returned whose predictions, corrected by the
+        errors so far, are within the limits.
         """
         found: list[np.ndarray] = []
         while len(found) < count:
@@ -150,7 +150,7 @@ class _Chooser:
         return found
 
     def is_fast(self, name: str, genotype: np.ndarray) -> bool:
-        """Return whether a measured network is within the limits plus noise; prints if not."""
+        """Return whether a measured network is within the limits plus noise; print if it is not."""
         key = self.history.space.decode(genotype).key
         for kind in self.limits:
             seconds = self.clock.known[kind][key][0]

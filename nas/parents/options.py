@@ -21,7 +21,7 @@ def target_texts(text: str, *, what: str = "targets") -> str:
 def target_list(text: str, what: str = "targets") -> list[tuple[str, float]]:
     """Return the targets as texts and FLOPs, the largest first.
 
-    Raises ConfigError if they are no sizes, not above 0, nearly equal, or too many.
+    Raises ConfigError if they are not sizes above 0, nearly equal, or too many.
     """
     texts = [each.strip() for each in text.split(",")]
     if not all(texts) or len(texts) > MOST_TARGETS:
@@ -44,15 +44,15 @@ class ParentOptions(Config):
         None,
         metavar="SOURCE",
         parse=weights_text,
-        help="search the sub-networks of a trained network: a run's folder, a .safetensors file, "
-        "timm:NAME or package:efficientnet_lite0; it is fine-tuned on the images first",
+        help="search the sub-networks of this trained network, which is fine-tuned on the images "
+        "first: a run's folder, a .safetensors file, timm:NAME or package:efficientnet_lite0",
     )
     targets: str | None = option(
         None,
         metavar="SIZES",
         parse=target_texts,
-        help="several targets of FLOPs instead of --target-flops, e.g. 50M,35M,20M: one teacher "
-        "and a trained network for each target",
+        help="several targets of FLOPs instead of --target-flops, e.g. 50M,35M,20M: one fine-tuned "
+        "parent for all, and a trained network for each target",
     )
     score: str = option(
         "steps",
@@ -80,4 +80,4 @@ class ParentOptions(Config):
         if self.parent is None:
             for name in ("targets", "score", "elastic"):
                 if getattr(self, name) != ParentOptions.__dataclass_fields__[name].default:
-                    raise ConfigError(name, "goes with --parent; add --parent SOURCE")
+                    raise ConfigError(name, "needs --parent; add --parent SOURCE")

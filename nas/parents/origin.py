@@ -52,8 +52,8 @@ def origin_of(path: str | Path) -> Origin | None:
         for each in (weights, source):
             if not each.is_file():
                 raise ValueError(
-                    f"{each} is missing, the weights of the teacher of {folder}; repeat the "
-                    "search to train it again, or use --parent SOURCE"
+                    f"{each}, the weights of the teacher of {folder}, is missing; repeat the "
+                    "search to train the teacher again, or use --parent SOURCE"
                 )
         return Origin(folder, config, weights, source)
     return None

@@ -18,9 +18,9 @@ SMALLER, UNIFORM = "parent at a lower resolution", "uniform shrinking"
 
 
 def reference_genotypes(space: SearchSpace, objective: Objective) -> dict[str, np.ndarray]:
-    """Return name -> genotype int8 [decisions], the most expensive of its kind within the limits.
+    """Return name -> genotype int8 [decisions] of the most expensive network of each kind.
 
-    See `ordered_references`.
+    Only networks within the limits are considered; see `ordered_references`.
     """
     return {name: each[0] for name, each in ordered_references(space, objective).items()}
 

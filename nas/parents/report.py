@@ -138,7 +138,7 @@ def _article(kind: str) -> str:
 
 
 def _uncertain(best: Tuned, other: Tuned, gain: float) -> str:
-    """Return whether a difference is within the errors over seeds, as the end of a sentence."""
+    """Return the end of a sentence that says whether a difference is within the seeds' errors."""
     errors = [each.error for each in (best, other) if not math.isnan(each.error)]
     if not errors:
         return ", with one seed each"

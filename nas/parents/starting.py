@@ -24,8 +24,8 @@ MOST = 16  # starting points
 def starting_genotypes(space: SearchSpace, objective: Objective) -> np.ndarray:
     """Return genotypes int8 [n, decisions], n up to `MOST`, nearest to the target first.
 
-    At each resolution: the most expensive network within the limits with fewer layers; with fewer
-    layers and expansions; and with fewer layers, expansions and channels.
+    At each resolution, there are three: the most expensive networks within the limits with fewer
+    layers; with fewer layers and expansions; and with fewer layers, expansions and channels.
     """
     found = []
     for option in range(len(space.choices["resolution"])):

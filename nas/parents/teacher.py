@@ -23,7 +23,7 @@ from vbs.json_text import parse_json
 from vbs.lock import owned
 from vbs.text import counted, shell_word
 
-WEIGHTS, PARENT = "best.safetensors", "parent"  # weights of the teacher; stem of parent's files
+WEIGHTS, PARENT = "best.safetensors", "parent"  # weights of the teacher; stem of parent files
 SAMPLED = 2  # random sub-networks in each step of an elastic training
 LOOK = 2.0  # seconds between two checks of a teacher that another process trains
 
@@ -55,7 +55,7 @@ class Teacher:
         return self.run / WEIGHTS
 
     def elastic_run(self, epochs: int) -> Path:
-        """Return the folder of its training together with its sub-networks."""
+        """Return the folder of the joint training of the teacher and its sub-networks."""
         return self.folder / f"elastic-{epochs}"
 
     def source(self, elastic: int) -> Path:

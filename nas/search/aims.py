@@ -25,7 +25,7 @@ from search_spaces.space import SearchSpace
 class Aims(NamedTuple):
     """Space, objective and strategy of a search.
 
-    config  with the default strategy and exponent filled in.
+    config  config with the default strategy and exponent filled in.
     tables  tables of the measured costs of the space, by kind.
     """
 
@@ -45,7 +45,7 @@ class Aims(NamedTuple):
 
 
 def named_space(config: SearchConfig) -> tuple[SearchConfig, SearchSpace]:
-    """Return the config and its space; for searches whose images do not determine the sizes."""
+    """Return the config and its space, for searches in which no images determine the sizes."""
     config.check_sizes()
     name = config.space or "efficientnet"
     networks = space(name, **config.sizes())
@@ -83,8 +83,8 @@ def _times_of(
 ) -> Times | FittedTimes:
     """Return the table of a measured cost, from --times, the resumed search or a measurement.
 
-    Sub-networks of a parent have too many different blocks for a table, so whole networks are
-    measured for them.
+    Sub-networks of a parent have too many different blocks for a table, so whole sub-networks are
+    measured instead.
     """
     if space.name == PARENT:
         return _fitted_times(config, space, kind, earlier)

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 WAIT = 1.0  # seconds that the loop waits for workers before it reads the study again
 LOST_EVERY = 5.0  # seconds between two searches for abandoned evaluations of other drivers
-FEWEST = 8  # number of evaluations from which the share of failures counts
+FEWEST = 8  # number of evaluations from which on too many failures end the search
 # Networks proposed at once, as a share of the workers; one network for fewer than 64 workers. With
-# 1,000 workers, a proposal lacks 1,000 pending results anyway; 15 more matter little and save most
-# of the driver's time.
+# 1,000 workers, a proposal cannot use the 1,000 pending results anyway. Proposing 15 networks at
+# once adds few to these and saves most of the driver's time.
 AHEAD = 1 / 64
 
 
@@ -204,7 +204,7 @@ class _Driver:
         self.stalled = 0
         if self.record is not None:
             self.record(self.history)
-        # the cause of earlier failures may have been removed: rows of earlier runs do not count
+        # rows of earlier runs do not count, because the cause of their failures may be removed
         errors = self.history.error[self.counted :]
         self.failed += int((errors != "").sum())
         self.counted = len(self.history)

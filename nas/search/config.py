@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 INHERITED = "inherited"  # the evaluator of searches with a parent
-MOST = 10**9  # evaluations; a longer history does not fit into memory
+MOST = 10**9  # largest budget; a longer history does not fit into memory
 SIZE = (0.0, LARGEST)
 TRAINED_ALONE = ("fidelity", "finalists", "repeats")  # options of TRAINING that a supernet uses too
 # options of evaluators that train networks
@@ -50,7 +50,7 @@ class MeasuringOptions(Config):
         "asha",
         choices=SCHEDULERS,
         metavar="asha|fifo",
-        help="asha stops networks that lag behind early; fifo trains all to the end (default asha)",
+        help="asha stops networks early that lag behind; fifo trains all to the end (default asha)",
     )
     grace: int | None = option(
         None,
@@ -63,7 +63,8 @@ class MeasuringOptions(Config):
         FACTOR,
         limits=FACTORS,
         metavar="X",
-        help="one of X trainings continues after N, N times X, ... epochs (default 3)",
+        help="reduction factor of asha: 1 of X trainings continues after N, N times X, ... epochs, "
+        "with N from --grace (default 3)",
     )
     scores: str | None = option(
         None,
@@ -87,8 +88,8 @@ class MeasuringOptions(Config):
     activations: str | None = option(
         None,
         metavar="NAMES",
-        help="activations to choose from as a decision of the space, e.g. silu,relu6,hard_swish "
-        "(default: that of the space)",
+        help="activation functions among which the search chooses, e.g. silu,relu6,hard_swish "
+        "(default: the activation of the space)",
     )
     max_time: float | None = option(
         None,
@@ -134,10 +135,13 @@ class SearchConfig(
     strategy: str | None = option(
         None,
         catalog=catalog.STRATEGIES,
-        help="default evolution; predictor if networks are trained or scored on images",
+        help="search strategy (default evolution; predictor if networks are trained or scored on "
+        "images)",
     )
     evaluator: str = option(
-        "surrogate", catalog=catalog.EVALUATORS, help="default surrogate (ImageNet)"
+        "surrogate",
+        catalog=catalog.EVALUATORS,
+        help="source of the accuracies (default surrogate: predicted ImageNet top-1)",
     )
     table: str | None = option(
         None,
@@ -164,9 +168,7 @@ class SearchConfig(
         later=True,
         help="networks to evaluate (default: by strategy)",
     )
-    seed: int = option(
-        0, limits=(0, 2**63 - 1), metavar="N", help="same seed, same result (default 0)"
-    )
+    seed: int = option(0, limits=(0, 2**63 - 1), metavar="N", help="seed of the search (default 0)")
 
     def check(self) -> None:
         self.check_parent()
@@ -186,11 +188,11 @@ class SearchConfig(
             self._check_targets()
 
     def _check_with_parent(self) -> None:
-        """Set the evaluator of a search with a parent; ValueError for options that have no use."""
+        """Set the evaluator of a search with a parent; raise ValueError for options without use."""
         if self.evaluator == SearchConfig.evaluator:
             object.__setattr__(self, "evaluator", INHERITED)
         if self.evaluator != INHERITED:
-            raise ConfigError("evaluator", "leave it out; --parent has its own evaluator")
+            raise ConfigError("evaluator", "leave it out; --parent determines the evaluator")
         if self.reward == SearchConfig.reward:  # the most accurate network within the limits
             object.__setattr__(self, "reward", "feasible")
         for name in given_values(self):
@@ -205,12 +207,12 @@ class SearchConfig(
         if self.activations is None:
             return
         if self.evaluator != "proxy":
-            raise ConfigError("activations", "goes with --evaluator proxy")
+            raise ConfigError("activations", "needs --evaluator proxy")
         timed = [name for name in given_values(self) if "latency" in name or "step_time" in name]
         if timed:
             raise ConfigError(
                 "activations",
-                f"tables of block times do not contain them; leave out {flag(timed[0])}",
+                f"block times of other activations are not measured; leave out {flag(timed[0])}",
             )
 
     def _check_quantised(self) -> None:
@@ -218,15 +220,15 @@ class SearchConfig(
         if self.quantised is None:
             return
         if self.evaluator not in ("proxy", INHERITED):
-            raise ConfigError("quantised", "goes with --evaluator proxy or with --parent")
+            raise ConfigError("quantised", "needs --evaluator proxy or --parent")
         if self.parent is not None and self.score == "ridge":
-            raise ConfigError("quantised", "goes with --score steps or accuracy, not ridge")
+            raise ConfigError("quantised", "needs --score steps or accuracy, not ridge")
 
     def _check_targets(self) -> None:
         """Raise ValueError if another target is given, or a target is not a valid objective."""
         given = [name for name in TARGETS if getattr(self, name) is not None]
         if given:
-            raise ValueError(f"{flag(given[0])}: leave it out where --targets are given")
+            raise ValueError(f"{flag(given[0])}: leave it out if --targets is given")
         for config in self.of_targets():
             objective_of(config)
 
@@ -301,7 +303,7 @@ OF_IMAGES = (*options(DataOptions), *options(TrainingOptions), "scores", "device
 
 
 def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
-    """Return whether a value given on resumption means the stored one.
+    """Return whether a value given on resumption is equivalent to the stored one.
 
     A fidelity may be given in a shorter form than the stored one.
     """

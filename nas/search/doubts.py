@@ -21,7 +21,7 @@ LONGER = 3  # factor of the epochs that are suggested
 
 
 def doubt_about(history: History, evaluator: Evaluator) -> Doubt | None:
-    """Return the doubt about a search so far; None without one or without a number of images.
+    """Return the doubt about a search so far; None if there is none or the images are unknown.
 
     If networks were stopped early, all are compared at the first step at which one was stopped.
     """
@@ -58,7 +58,7 @@ def remedies(
 ) -> str:
     """Return suggestions that make the accuracies of trainings more certain, with options.
 
-    larger  suggestion of larger networks.
+    larger  phrase that suggests larger networks.
     """
     steps = max(1, used_images(fidelity, data.train) // recipe.batch) * fidelity.epochs
     longer = replace(fidelity, epochs=LONGER * fidelity.epochs)
@@ -67,7 +67,7 @@ def remedies(
     if abs(data.minival - held_of_train) <= len(data.classes):
         parts.append(f"a larger minival (--set minival={min(0.5, 2 * recipe.minival):g})")
     parts += [larger, "pretrained weights (train.run NETWORK --recipe finetune --init WEIGHTS)"]
-    return f"what may help: more images, {', '.join(parts[:-1])}, or {parts[-1]}"
+    return f"possible remedies: more images, {', '.join(parts[:-1])}, or {parts[-1]}"
 
 
 class Watch:

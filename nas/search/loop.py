@@ -3,8 +3,9 @@
     propose -> feasible and new? -> evaluate -> extend the history -> record
 
 Proposals are a function of the history and of a generator seeded with (seed, evaluations so far),
-so a search that is interrupted between batches and resumed equals an uninterrupted one. A budget
-can end within a batch; a search that is resumed there is equally good but not equal.
+so a search that is interrupted between batches and resumed gives the same result as an
+uninterrupted one. If the budget ends within a batch, a resumed search proposes other networks than
+a search with the larger budget.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def failed(reason: str) -> Evaluations:
 
 
 def checked(evaluations: Evaluations) -> Evaluations:
-    """Return the evaluations with a reason for each accuracy that is not a finite number."""
+    """Return the evaluations with a reason of failure for each accuracy that is not finite."""
     accuracy = np.array(evaluations.accuracy, np.float64)
     finite = np.isfinite(accuracy)
     if finite.all() and evaluations.error is None:

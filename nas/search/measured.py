@@ -61,7 +61,7 @@ def run_job(
     job = prepared(config, Path(out) if earlier is not None and out else None, known)
     record.check_same(earlier, job.config, job.digests)
     study = None
-    if job.config.storage is not None:  # before the folder is created, in case of a mistake
+    if job.config.storage is not None:  # opened first, because its URL may be wrong
         study = _study(job, job.config.storage, resume=earlier is not None)
     with record.results_folder(out, resume=earlier is not None) as folder:
         return _in_folder(folder, job, study, earlier, started=started)
@@ -76,8 +76,8 @@ def _in_folder(
         if isinstance(job.measuring, OwnEvaluator) and (folder / "history.parquet").is_file():
             raise ValueError(f"resume: the search in {folder} has no workers; leave --workers out")
         raise ValueError(
-            f"resume: {file} is missing; it contained the evaluations of the search, so start a "
-            "new one"
+            f"resume: {file}, which contained the evaluations of the search, is missing; start a "
+            "new search"
         )
     keep_times(folder, job.tables)
     plan = job.plan

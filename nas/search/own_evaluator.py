@@ -44,7 +44,7 @@ class OwnEvaluator:
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Digests of the data, of which there are none."""
+        """Empty, because the evaluator reads no images of the search."""
         return {}
 
     @property

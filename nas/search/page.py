@@ -230,7 +230,7 @@ def _figures(
 
 
 def _limit(name: str) -> Limit:
-    """Return the input for the limit of a cost, in a unit that is convenient to type."""
+    """Return the page's input field for the limit of a cost, in a unit that is easy to type."""
     kind, _ = split_cost(name)
     if is_measured(name):
         unit, scale = UNITS.get(kind, ("milliseconds", 1e3))

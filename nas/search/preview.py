@@ -20,7 +20,7 @@ from vbs.units import minutes, percent
 
 
 def print_preview(folder: Path, job: Job, study: str) -> float:
-    """Print what the search will do, the expected time, and the places of results and `study`.
+    """Print the planned search, the expected time, and the places of the results and the study.
 
     Returns the seconds of one training on this machine; NaN if unknown.
     """

@@ -83,19 +83,19 @@ def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[s
         if name == "times_sha256":
             kinds = [kind for kind in digest if earlier.digests[name].get(kind) != digest[kind]]
             raise ValueError(
-                f"resume: the {kinds[0]} table is not the one of the search; use --times FILE"
+                f"resume: the {kinds[0]} table is not that of the search; use --times FILE"
             )
         if name == "devices_sha256":
             known = earlier.digests[name]
             changed = [device for device in digest if known.get(device) != digest[device]]
             raise ValueError(
-                f"resume: the device {changed[0]} is not the one of the search; restore its file"
+                f"resume: the device {changed[0]} is not that of the search; restore its file"
             )
         if name == "table_sha256":
             raise ValueError(
-                f"resume: {config.table} is not the table of the search; give it as --table FILE"
+                f"resume: {config.table} is not the table of the search; use --table FILE"
             )
-        raise ValueError(f"resume: {config.data} does not hold the images of the search")
+        raise ValueError(f"resume: {config.data} does not contain the images of the search")
 
 
 def write_search(

@@ -34,7 +34,7 @@ from vbs.tables import Console, Table
 from vbs.text import counted, csv_cell, shell_command, shell_word
 from vbs.units import percent, short
 
-# of the rank certainty: number of networks of highest reward, and number of draws
+# for the certainty of the ranking: number of networks of highest reward, and number of draws
 CONTENDERS, DRAWS = 3_000, 400
 # columns of `Evaluator.further` that tables show: name -> heading
 OTHERS = {"accuracy_long": "long %", "accuracy_short": "short %"}

@@ -37,7 +37,7 @@ def rows(history: History, evaluator: Evaluator) -> list[Row]:
     network the most accurate one that costs no more.
     """
     best = history.best()
-    # networks with several seeds compete by their means, which a single lucky training may exceed
+    # networks with several seeds are compared by their means, not with single lucky trainings
     again = history.networks < len(history) and history.reward[history.full].max() > (
         history.summary(best).reward
     )
@@ -84,7 +84,7 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
 
 
 def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator) -> Row:
-    """Return the row of a genotype, evaluated for the report if that takes no time."""
+    """Return the row of a genotype, which is evaluated for the report if that is cheap."""
     costs = history.space.costs(genotype[None])
     accuracy = std = np.nan
     if evaluator.instant:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 class Measuring:
     """Evaluator, data, recipe and fidelity of a search on images.
 
+    It implements `nas.search.job.Measurement`.
+
     kind       class of the evaluator.
     quantised  whether accuracies are those of networks in int8.
     """
@@ -51,7 +53,7 @@ class Measuring:
 
     @property
     def described(self) -> Evaluator:
-        """Description of the evaluator for reports; it evaluates nothing."""
+        """Description of the evaluator for reports; it cannot evaluate."""
         evaluator = Evaluator()
         bits = ", in int8" * self.quantised
         evaluator.name, evaluator.unit = self.kind.name, f"{self.kind.unit}{bits}"
@@ -136,7 +138,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     if entry.trains:
         check_random_start(recipe, "a search")
     if not recipe.minival:
-        raise ValueError("--set minival: a search needs held-out images to choose by; use e.g. 0.1")
+        raise ValueError("--set minival: the search needs held-out images; use e.g. minival=0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     config.check_sizes()
@@ -168,7 +170,7 @@ def _check_how(config: SearchConfig, names: Sequence[str]) -> None:
     if names and config.strategy not in (None, "predictor"):
         raise ValueError(
             f"--scores: strategy {config.strategy!r} does not use scores; "
-            "leave them out, or use --strategy predictor"
+            "leave --scores out, or use --strategy predictor"
         )
     if config.quantised is not None:
         from nas.evaluators.quantised import check_installed

@@ -112,7 +112,9 @@ class ObjectiveOptions(Config):
         help="whether networks above the target are excluded, or allowed and left to the reward "
         "(default forbid)",
     )
-    reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
+    reward: str = option(
+        "mnas", catalog=REWARDS, help="reward (default mnas: accuracy x (cost/target)^w)"
+    )
     exponent: float | None = option(
         None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
     )
@@ -125,7 +127,7 @@ class ObjectiveOptions(Config):
 
     @property
     def devices(self) -> list[Device]:
-        """Devices of --on, --limit and --also; ValueError if one is unknown or given twice."""
+        """Devices of --on, --limit and --also; raises ValueError for unknown and repeated ones."""
         found: dict[str, Device] = {}
         for name in self.on.split(",") if self.on else ():
             device = load_device(name)
@@ -145,9 +147,9 @@ class ObjectiveOptions(Config):
         if not targets and self.over_target != "forbid":
             raise ValueError("--over-target: there is no target; add one, or leave it out")
         if not targets and not self.limit and all(getattr(self, n) is None for n in LIMITS):
-            of_device = ", or of a device, like --target-throughput 12K" * bool(self.on)
+            of_device = ", or a target on a device, such as --target-throughput 12K" * bool(self.on)
             raise ValueError(
-                f"--target-flops is missing; give one like --target-flops 400M{of_device}"
+                f"--target-flops is missing; use a target, such as --target-flops 400M{of_device}"
             )
         if len(targets) > 1:
             first, second = targets[:2]
@@ -221,7 +223,7 @@ def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
 
 
 def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Device]:
-    """Return the devices of --on that predict a kind of speed; ValueError if none does."""
+    """Return the devices of --on that predict a kind of speed; raise ValueError if none does."""
     names = [load_device(name).name for name in (config.on or "").split(",")]
     found = [each for each in config.devices if each.name in names and kind in each.kinds]
     if not found:
@@ -235,7 +237,7 @@ def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Devi
 
 
 def _measured(name: str, option_name: str) -> Device:
-    """Return the measured device that an option names; ValueError if there is none."""
+    """Return the measured device that an option names; raise ValueError if it is unknown."""
     try:
         return measured_device(name)
     except ValueError as error:

@@ -186,7 +186,7 @@ class OnCluster:
     def capacity(self) -> int:
         """Number of running evaluations and of free processes that are set up."""
         if self._broken is not None:
-            return 0  # no evaluation starts before `wait` raises the error
+            return 0  # no evaluation may start; `wait` will raise the error
         return len(self._points) + self._pool.free
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:

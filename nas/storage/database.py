@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between attempts to reach a database
-PATIENCE = 60.0  # seconds after which there is no further attempt
+PATIENCE = 60.0  # seconds after which attempts end
 BUSY = 60.0  # seconds to wait for other drivers' writes to an sqlite file
 CONNECT = 5  # seconds to wait for a server
 FORMS = "use sqlite:///study.db or postgresql://user:password@host/database"
-# so that a driver that freezes within a transaction does not block the others for long
+# limits how long a driver that hangs within a transaction blocks the others
 SESSION = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'"
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BEAT = "beat of driver "  # prefix of system attributes of a study: time of the last heartbeat
 
 _numbers = itertools.count(1)
-_left: set[str] = set()  # drivers of this process that have finished, recorded or not
+_left: set[str] = set()  # drivers of this process that have finished, even if not recorded
 
 
 def new_driver() -> str:
@@ -71,7 +71,7 @@ class Pulse:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the heartbeats; waits for one that is being written."""
+        """Stop the heartbeats, after one that is being written."""
         self.stopped.set()
         self._thread.join(5.0)
 
@@ -87,7 +87,7 @@ def _keep_beating(
 def gone_drivers(
     connection: Connection, study: int, drivers: Set[str], *, grace: float
 ) -> set[str]:
-    """Return those of the drivers that are dead.
+    """Return the dead ones among the drivers.
 
     grace  seconds without a heartbeat after which a driver on another machine counts as dead.
     """

@@ -61,8 +61,8 @@ class LostTrials:
     def waiting(self) -> list[Trial]:
         """Return the trials that this driver has taken over but not returned yet.
 
-        These are failures to be retried, and trials whose take-over was committed when the
-        connection broke.
+        These are failures to be retried, and trials whose take-over was committed although the
+        connection broke before the driver got the reply.
         """
         return [
             trial

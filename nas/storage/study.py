@@ -1,9 +1,9 @@
 """The record of a search with expensive evaluations: an Optuna study, updated at every change.
 
 Several drivers (processes that run a search) on several machines can share a study. A driver claims
-a network under a lock on the study before it evaluates it, so that no other driver does. The
-evaluations of a driver that has died are taken over by exactly one other driver. optuna-dashboard
-shows the study.
+a network under a lock on the study before it evaluates the network, so that no other driver
+evaluates it too. Exactly one other driver takes over the evaluations of a driver that has died.
+optuna-dashboard shows the study.
 
 Every change is one short transaction, so a process that is killed leaves no partial change.
 """
@@ -315,9 +315,9 @@ class Study:
     def abandoned(self) -> list[Claim]:
         """Take over the claims of dead drivers, and return them to be claimed again.
 
-        A driver on this machine is dead if its process has ended or it has closed the study; a
-        driver on another machine if it had no heartbeat for the grace period. Its trials end as
-        failed with the attribute "lost" and are not part of the history.
+        A driver on this machine is dead if its process has ended or it has closed the study. A
+        driver on another machine is dead if it had no heartbeat for the grace period. The trials of
+        a dead driver end as failed with the attribute "lost" and are not part of the history.
         """
         if not self._database.read(self._lost.gone) and not self._lost.waiting():
             return []

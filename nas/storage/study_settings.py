@@ -1,4 +1,4 @@
-"""The identity of a study: settings that all its drivers share, stored as its attributes."""
+"""Identity of a study: settings that all its drivers share, stored as the study's attributes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.storage.optuna_tables import find_study, study_attributes
 from search_spaces.space import SearchSpace
 from vbs.text import quoted
 
-# attributes in addition to the caller's settings, whose names have no spaces
+# names of further attributes; they contain spaces, and names of the caller's settings do not
 SPACE, OBJECTIVE = "search space", "search objective"
 
 
@@ -80,5 +80,5 @@ def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any
             key, there, here = f"{key} ({part})", there.get(part), here.get(part)
         there, here = (json.dumps(value)[:200] for value in (there, here))
         raise ValueError(
-            f"resume: study {quoted(name)} has another {key}: {there} there, {here} here"
+            f"resume: study {quoted(name)} has another {key}: {there} in the study, {here} here"
         )

@@ -78,12 +78,11 @@ def sample_fresh(
 ) -> np.ndarray:
     """Return up to `count` new random feasible genotypes, int8 [k, decisions].
 
-    If at least 1 in 20 networks is feasible, the draws are uniform. Otherwise random walks start
+    If at least 1 in 20 networks is feasible, the draws are uniform. Otherwise, random walks start
     at the networks of the history, or at uniform draws if the history is empty. A walk never
-    increases the violation of the limits; feasible networks are collected after every 20
-    mutations. After `patience` rounds without a new network or a smaller violation, the genotypes
-    found so far are returned, so the search ends if the space is exhausted or has no feasible
-    network.
+    increases the violation of the limits. Feasible networks are collected after every 20 mutations.
+    After `patience` rounds without a new network or a smaller violation, the genotypes found so far
+    are returned. The search therefore ends if the space is exhausted or has no feasible network.
     """
     space, objective = history.space, history.objective
     found = np.empty((0, len(space.choices)), np.int8)

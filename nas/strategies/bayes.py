@@ -24,7 +24,7 @@ import numpy as np
 from search_spaces.cost import Cost, Costs
 from search_spaces.space import SearchSpace
 
-# Expected share of the variance of the standardised accuracy that each group explains.
+# expected share of the variance of the standardised accuracy that each group explains
 PRIOR: dict[str, float] = {
     "total": 1.0,  # logarithms of FLOPs, params, activations
     "sum": 0.5,  # a decision summed over the stages, such as total depth or total expansion

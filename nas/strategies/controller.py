@@ -101,7 +101,7 @@ class Policy(nn.Module):
         self.offsets = np.cumsum([0, *counts])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.embed = nn.Embedding(sum(counts) + 1, units)  # the last is the start token
+            self.embed = nn.Embedding(sum(counts) + 1, units)  # the last row is the start token
             self.lstm = nn.LSTM(units, units, batch_first=True)
             self.heads = nn.Linear(units, sum(counts))
 

@@ -47,8 +47,8 @@ class Staircase(NamedTuple):
     def gain(self, accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
         """Return the area [n] that each network alone would add, in points x cost.
 
-        A network that adds no area has the negative distance to the front in points instead, so
-        that an evolution without any gain moves towards the front.
+        For a network that adds no area, the value is its negative distance to the front in points,
+        so that an evolution without any gain moves towards the front.
         """
         stops = np.append(self.cost[1:], self.end)
         width = np.maximum(stops - np.maximum(self.cost, cost[:, None]), 0.0)

@@ -34,8 +34,8 @@ class OptunaSampler:
 
     Limits are passed by `Trial.set_constraint` of Optuna 5. An infeasible trial ends with its
     violation and, for samplers that need a value, the lowest reward so far. A trial of a known
-    network ends with its known reward. Neither counts as an evaluation: the sampler suggests
-    another network. A sampler has state that is not in the history (its generator, fitted
+    network ends with its known reward. These trials do not count as evaluations: the sampler
+    suggests another network. A sampler has state that is not in the history (its generator, fitted
     kernels), so a resumed search is valid but differs from an uninterrupted one.
 
     sampler     a key of `SAMPLERS`.
@@ -97,7 +97,7 @@ class _Study:
                 self.study.add_trial(trial)
         self.known = len(history)
         pending = set(history.space.keys(history.pending).tolist())
-        for key in [key for key in self.open if key not in pending]:  # will not be evaluated
+        for key in [key for key in self.open if key not in pending]:  # not going to be evaluated
             self.study.tell(self.open.pop(key), state=TrialState.FAIL)
 
     def _tell(self, trial: optuna.Trial, reward: float) -> None:
@@ -119,7 +119,7 @@ class _Study:
             finite = history.reward[np.isfinite(history.reward)]
             trial.set_constraint("limits", violation)
             self.study.tell(trial, float(finite.min()) if len(finite) else 0.0)
-        elif key in self.rewards:  # without its reward, it might be suggested for ever
+        elif key in self.rewards:  # without its reward, the sampler might suggest it forever
             self._tell(trial, self.rewards[key])
         elif key in self.open:
             self.study.tell(trial, state=TrialState.FAIL)

@@ -4,12 +4,13 @@ Batches come from tempered Thompson sampling (Thompson 1933; Kandasamy et al. 20
 each proposal is the best network within the limits under a separate draw from the posterior, found
 by a small evolution on the model as in BANANAS (White et al. 2021). Draws that are shrunk towards
 the posterior mean exploit more, which helps with the small budgets that this strategy is made for.
-A batch contains draws of all degrees of shrinkage, so the budget need not be known.
+A batch contains draws with different degrees of shrinkage, so the strategy need not know the
+budget.
 
 Evaluations that were stopped early count with their extrapolated accuracy and its variance
 (`observations`). Pending evaluations count as if they had ended with the expected accuracy: the
-mean does not change, and the draws vary less there (Desautels, Krause and Burdick 2014), so that
-many workers do not receive similar networks.
+mean does not change, and the draws vary less near them (Desautels, Krause and Burdick 2014), so
+that many workers do not receive similar networks.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class Predictor:
         keep = self.elites + (self.children if count > self.generation else 0)
         tried = data.genotypes[: data.known]
         ranked = self._maxima(tried, rewards_of, samples, history, rng, keep=keep)
-        # the best network of every sample, then the second best ones, and so on
+        # first the best network of every sample, then the second best of every sample, and so on
         found = fresh(ranked.swapaxes(0, 1).reshape(-1, ranked.shape[2]), history)
         if share and len(found):
             found = self._reranked(found[: self.shortlist * count], data, prior, share, count, rng)

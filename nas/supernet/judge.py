@@ -1,4 +1,4 @@
-"""Judge of a supernet: stand-alone trainings of networks that are spread over a space."""
+"""Judge of a supernet: stand-alone trainings of a few networks, to check the supernet's ranking."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Judge:
         """Return a fidelity with about `share` of the cost of the reference trainings.
 
         Epochs and images shrink by the same factor, as far as the number of images allows. For a
-        share of 1 or more it is the reference fidelity.
+        share of 1 or more, the result is the reference fidelity.
         """
         whole = self.fidelity
         if share >= 1:
@@ -73,7 +73,7 @@ class Judge:
         cost = functools.partial(work, images=self.images, held=self.held, side=1)
         budget = share * cost(whole)
         epochs = max(1, round(whole.epochs * math.sqrt(share)))
-        for fewer in range(epochs, 0, -1):  # scoring after each epoch alone may cost too much
+        for fewer in range(epochs, 0, -1):  # fewer, because scoring after each epoch has a cost
             images = budget / fewer - EVALUATION * self.held
             part = float(f"{min(whole.share, images / self.images):.3g}")
             if part > 0 and used_images(Fidelity(fewer, part), self.images) >= self.recipe.batch:

@@ -37,12 +37,12 @@ class SupernetOptions(Config):
     )
 
     def check_supernet(self, evaluator: str) -> None:
-        """Raise ConfigError for options that need `--evaluator supernet`, and for too few networks
-        of the judge."""
+        """Raise ConfigError for options that need `--evaluator supernet`, and for too small a
+        --judge."""
         if evaluator != EVALUATOR:
             for name in ("supernet_epochs", "supernet_labels", "judge"):
                 if getattr(self, name) != SupernetOptions.__dataclass_fields__[name].default:
-                    raise ConfigError(name, "goes with --evaluator supernet")
+                    raise ConfigError(name, "needs --evaluator supernet")
         elif 0 < self.judge < FEWEST:
             raise ConfigError(
                 "judge", f"{self.judge} is not allowed; use {FEWEST} networks or more, or 0"

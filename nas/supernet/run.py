@@ -1,4 +1,4 @@
-"""Search with a supernet, and stand-alone trainings of its best: `run_supernet_search`."""
+"""Search with a supernet, and stand-alone trainings of the best networks: `run_supernet_search`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_supernet_search(
 
 
 def _finalists(folder: Path, scored: SearchResult, sharing: Sharing) -> SearchResult:
-    """Train the networks of highest reward with several seeds; best.json gets the best of them."""
+    """Train the networks of highest reward with several seeds; write the best to best.json."""
     config, searched = scored.config, scored.history
     genotypes = best_networks(searched, config.finalists)
     recipe = fitted(sharing.recipe, sharing.fidelity, images=sharing.data.train)

@@ -51,7 +51,8 @@ class Sharing:
     recipe    recipe of stand-alone trainings, not fitted to a fidelity.
     fidelity  fidelity of the trainings of judge and finalists.
     shared    recipe of the shared weights.
-    labels    weight of the labels; see `train.supernet.sandwich.Sandwich`.
+    labels    weight of the labels in the targets of smaller networks, from 0 to 1; see
+              `train.supernet.sandwich.Sandwich`.
     """
 
     data: DataSummary
@@ -172,17 +173,17 @@ def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, Stage
     """
     if config.data is None:
         raise ValueError(
-            "--data is missing; --evaluator supernet needs images, use --data imagefolder:DIR"
+            "--data is missing; --evaluator supernet needs images, e.g. --data imagefolder:DIR"
         )
     if config.cache == "off":
         raise ValueError(
-            "--cache: off is not allowed; the weights of the supernet are stored there, use a "
-            "folder"
+            "--cache: off is not allowed; use a folder, in which the weights of the supernet are "
+            "stored"
         )
     recipe = change(preset(config.recipe), config.changes)
     check_random_start(recipe, "a search")
     if not recipe.minival:
-        raise ValueError("--set minival: a search needs held-out images to choose by; use e.g. 0.1")
+        raise ValueError("--set minival: the search needs held-out images; use e.g. minival=0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
@@ -213,7 +214,7 @@ def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, Stage
 
 
 def _fidelity(config: SearchConfig, recipe: Recipe, data: DataSummary) -> Fidelity:
-    """Return the fidelity of the judge: that of the user, or the longest of `nas.fidelity`."""
+    """Return the fidelity of the judge: the user's, or the default longest of `nas.fidelity`."""
     if config.fidelity:
         return fidelity_of(config.fidelity, recipe, config.changes, images=data.train)
     return longest_of(recipe, images=data.train, named=names_epochs(config.changes))

@@ -13,7 +13,7 @@ from nas.fidelity.ranks import kendall
 from vbs.text import counted
 from vbs.units import minutes
 
-LEAST, AHEAD = 0.5, 0.1  # least useful Kendall tau, and its least lead over FLOPs and params
+LEAST, AHEAD = 0.5, 0.1  # a useful supernet has at least this tau, and this lead over FLOPs, params
 DRAWS, LEVEL = 2000, 0.90  # resamples and level of the bootstrap over networks
 UNCHECKED = (
     "supernet: its ranking has NOT been checked (--judge 0); shared weights often rank worse than "
@@ -43,8 +43,8 @@ class Verdict:
     rankings  by name: "supernet", "FLOPs", "params", "short training".
     networks  number of networks of the judge.
     seeds     number of seeds of their stand-alone trainings.
-    floor     tau between the seeds of the judge, which no predictor can be expected to exceed by
-              much; NaN for one seed.
+    floor     tau between the seeds of the judge; NaN for one seed. No predictor can be expected to
+              exceed it by much.
     short     fidelity of the short training, as text.
     """
 
@@ -151,7 +151,9 @@ def verdict(
     for scores, _ in predicted.values():
         known &= np.isfinite(scores)
     if known.sum() < 2:
-        raise ValueError(f"judge: {int(known.sum())} networks could be trained; two are needed")
+        raise ValueError(
+            f"judge: only {int(known.sum())} networks could be trained; at least 2 are needed"
+        )
     reached = reached[known]
     mean = reached.mean(1)
     rankings = {

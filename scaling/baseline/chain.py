@@ -90,7 +90,7 @@ class Chain:
     def settle(self, name: str, base: str) -> None:
         """Make sure that the folder of a step belongs to the network `base`.
 
-        Results of another network are moved to a folder of their own, and moved back when that
+        Results of another network are moved to a separate folder. They are moved back if that
         network becomes the base again.
         """
         folder, before = self.folder / name, self.bases.get(name, base)
@@ -107,7 +107,8 @@ class Chain:
     def run(self, step: Step) -> None:
         """Run a step, unless it is complete or skipped.
 
-        Raises ValueError if its options are invalid, and Failure if it fails, both with its name.
+        Raises ValueError if the options of the step are invalid, and Failure if the step fails.
+        Both messages contain its name.
         """
         if step.name in self.config.skip or step.is_over():
             return

@@ -25,7 +25,7 @@ MOST = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig(DataOptions):
-    """Options of a baseline: data, the space to search, how the winner grows, and time limits."""
+    """Options of a baseline: data, space, growth of the winner, and time limits."""
 
     title = "baseline"
 
@@ -41,8 +41,9 @@ class BaselineConfig(DataOptions):
         None,
         metavar="SOURCE",
         parse=weights_text,
-        help="search inside this trained network instead: a run's folder, a .safetensors file, "
-        "timm:NAME or package:efficientnet_lite0; the results are fine-tuned and do not grow",
+        help="search the sub-networks of this trained network instead of a space: a run's folder, "
+        "a .safetensors file, timm:NAME or package:efficientnet_lite0; they are fine-tuned, and "
+        "there is no grid and no family",
     )
     targets: str | None = option(
         None,
@@ -105,8 +106,7 @@ class BaselineConfig(DataOptions):
         (),
         flag="set",
         metavar="FIELD=VALUE",
-        help=f"change a field of the recipe, which is {RECIPE}, or {OF_PARENT} with --parent "
-        "(repeatable)",
+        help=f"change a field of the recipe {RECIPE} (with --parent: {OF_PARENT}; repeatable)",
     )
     skip: tuple[str, ...] = option(
         (),
@@ -148,9 +148,9 @@ class BaselineConfig(DataOptions):
         """Raise ValueError for options that contradict --parent or need it."""
         if self.targets is not None:
             if self.parent is None:
-                raise ConfigError("targets", "goes with --parent; add --parent SOURCE")
+                raise ConfigError("targets", "needs --parent; add --parent SOURCE")
             if self.target_flops is not None:
-                raise ConfigError("target_flops", "leave it out where --targets are given")
+                raise ConfigError("target_flops", "leave it out if --targets is given")
         if self.parent is None:
             return
         for name in given_values(self):

@@ -22,9 +22,9 @@ def device_section(best: Mapping[str, Any]) -> str:
 
     best  content of best.json.
 
-    The devices were measured at one input side with 1,000 classes, which the page mentions: for a
-    network with another side or number of classes, the prediction is that of its layers at the
-    measured side. "" for a network that is not in the measured space.
+    The devices were measured at one input side with 1,000 classes. For a network with another side
+    or number of classes, the prediction is for its layers at the measured side with 1,000 classes,
+    and the page says so. Returns "" for a network that is not in the measured space.
     """
     devices = measured_devices()
     first = next(iter(devices.values()))

@@ -101,7 +101,8 @@ def affordable(
 ) -> list[str]:
     """Return the members whose trainings fit into the time limit together, smallest first.
 
-    The estimates use their measured step times; a member that was a finalist costs nothing.
+    The estimates use the members' measured step times. A member that was a finalist needs no
+    training and costs nothing.
     """
     from train.data.summary import summarise
 
@@ -139,7 +140,7 @@ def started_with(folder: Path, keys: set[str]) -> list[Path]:
 
 
 def _plan_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the planned trainings in a record of train.ray_tune; version 0.1 used settings."""
+    """Return the planned trainings in a record of train.ray_tune (in "settings" in version 0.1)."""
     found: Mapping[str, Any] = record.get("plan") or record.get("settings", {})
     return found
 
@@ -147,7 +148,8 @@ def _plan_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
 def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the results of the members that were trained or failed, by name.
 
-    The first seed of a finalist counts as the training of a member, because the recipe is equal.
+    The first seed of a finalist counts as the training of the member with the same network, because
+    their recipes are equal.
     """
     rows = {**_as_finalists(folder), **_ended(folder, "train/*")}
     members = (read_json(folder / "family" / "family.json") or {"members": []})["members"]
@@ -172,7 +174,7 @@ def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:
 
 
 def has_ended(row: Mapping[str, Any]) -> bool:
-    """Return whether a training of results.json has ended, and not by an infrastructure failure."""
+    """Return whether a training in results.json has ended, other than by infrastructure failure."""
     if row["status"] in ("lost", "running", "interrupted", "waiting"):
         return False
     return row["status"] != "failed" or not recorded_infrastructure(row.get("reason") or "")

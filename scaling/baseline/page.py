@@ -35,7 +35,7 @@ from vbs.text import shell_command
 from vbs.units import short, short_seconds
 
 PM = "±: one standard deviation, from the number of images and, if there are several, the seeds."
-UP = 2  # number of ".." with which a path is still shown as a relative path
+UP = 2  # largest number of ".." in a path that is shown as a relative path
 
 
 def write_report(folder: Path, *, command: Sequence[str]) -> Path:

@@ -115,7 +115,7 @@ def _plan_of_parent(config: BaselineConfig, place: str) -> list[str]:
 
 
 def _resolved(config: BaselineConfig) -> BaselineConfig:
-    """Return the config with all defaults resolved; raises ValueError if a step would refuse it."""
+    """Return the config with all defaults resolved; raise ValueError if a step would reject it."""
     check_device(config.device, local=config.address is None)
     if config.device == "cpu" and config.gpus is None:
         config = replace(config, gpus=0.0)

@@ -80,7 +80,7 @@ def search_config(config: BaselineConfig) -> SearchConfig:
 
 
 def search(chain: Chain) -> None:
-    """Search a network for the target by training on the data."""
+    """Search for a network within the target by training on the data."""
     config, folder = search_config(chain.config), chain.folder / "search"
     changes = {**_how(chain.config), **code_values(chain.config)}
     if config.max_time is not None:
@@ -113,7 +113,7 @@ def search(chain: Chain) -> None:
 
 
 def finalists(chain: Chain) -> None:
-    """Train the best networks of the search with the whole recipe; best.json gets the winner."""
+    """Train the best networks of the search with the whole recipe; write best.json, the winner."""
     config, folder = chain.config, chain.folder / "finalists"
     networks, runs = folder / "networks.json", chain.folder / FINALISTS
     if "finalists" not in config.skip:
@@ -144,7 +144,7 @@ def _write_networks(path: Path, networks: Sequence[Architecture]) -> None:
 
 
 def _base_of(chain: Chain) -> str:
-    """Return the file of the network that grows: the winner, or the search's if there is none."""
+    """Return the file of the network that grows: the winner of the finalists, or of the search."""
     for path in (chain.folder / "best.json", chain.folder / "search" / "best.json"):
         if path.exists():
             return str(path)
@@ -203,7 +203,7 @@ def grid(chain: Chain) -> None:
 
 
 def family(chain: Chain) -> None:
-    """Grow and time the members; repeated if the grid has chosen other coefficients since."""
+    """Grow and time the members; repeat this if the grid has chosen other coefficients since."""
     given, folder = chain.config, chain.folder / "family"
     chain.settle("family", _base_key(chain))
     chosen = chain.folder / "grid" / "grid.json"
@@ -310,7 +310,7 @@ def _tuned(
 
 
 def _places(config: BaselineConfig) -> dict[str, Any]:
-    """Return the given options that say where train.ray_tune runs."""
+    """Return the options that were given for the place of train.ray_tune's trainings."""
     given = {
         "workers": config.workers,
         "address": config.address,
@@ -321,14 +321,14 @@ def _places(config: BaselineConfig) -> dict[str, Any]:
 
 
 def _how(config: BaselineConfig) -> dict[str, Any]:
-    """Return the given options that say where searches and grids run."""
+    """Return the options that were given for the place of the trainings of searches and grids."""
     names = ("workers", "gpus", "address", "data_root")
     given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     return given if config.device == "auto" else {**given, "device": config.device}
 
 
 def _says(path: Path, *statuses: str) -> Callable[[], bool]:
-    """Return a function that tests whether a record has one of these statuses."""
+    """Return a function that returns whether the record at `path` has one of these statuses."""
 
     def is_over() -> bool:
         return path.exists() and json.loads(path.read_text()).get("status") in statuses

@@ -41,7 +41,7 @@ OWN_FACTORS = ("fast", "tinynet")  # rules that also define the factors
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyConfig(Config):
-    """Options of a family: the base, how it grows, and which figures its members get."""
+    """Options of a family: base, growth, and predictions and measurements of the members."""
 
     title = "family"
 
@@ -65,7 +65,7 @@ class FamilyConfig(Config):
         None, help="write the weights that members inherit (default: if there is a parent)"
     )
     coefficients: str | None = option(
-        None, metavar="FACTORS", help="published, or the file of a scaling.grid"
+        None, metavar="FACTORS", help="published, or the grid.json of scaling.grid"
     )
     alpha: float | None = option(None, metavar="X", help="factor of depth for each step of phi")
     beta: float | None = option(None, metavar="X", help="factor of width for each step of phi")
@@ -95,7 +95,7 @@ class FamilyConfig(Config):
         "compound",
         choices=RULES,
         metavar="|".join(RULES),
-        help="v2: at most 480 px, and gradually more of the extra layers in the later stages; "
+        help="v2: at most 480 px, and gradually more of the additional layers in later stages; "
         "fast: mostly width, so that activations grow slowly; tinynet: shrinks width first, "
         "resolution last",
     )
@@ -113,7 +113,9 @@ class FamilyConfig(Config):
         "training them at their own side",
     )
     round_to: int = option(
-        8, metavar="|".join(map(str, ROUNDINGS)), help="channels are multiples of it (default 8)"
+        8,
+        metavar="|".join(map(str, ROUNDINGS)),
+        help="channels are multiples of this number (default 8)",
     )
     fixed_ends: bool = option(
         False,
@@ -124,12 +126,14 @@ class FamilyConfig(Config):
         catalog=PRESETS,
         help="recipe of the training whose memory is estimated (default efficientnet)",
     )
-    batch: int = option(32, metavar="N", help="batch of that training on one device (default 32)")
+    batch: int = option(
+        32, metavar="N", help="batch per device, for the estimated memory (default 32)"
+    )
     precision: str = option(
         "float32",
         choices=("float32", "bfloat16"),
         metavar="float32|bfloat16",
-        help="precision of that training (default float32)",
+        help="precision of the training, for the estimated memory (default float32)",
     )
     base_top1: float | None = option(
         None,
@@ -149,12 +153,12 @@ class FamilyConfig(Config):
         metavar="SIZE",
         parse=parse_quantity,
         limits=(0, LARGEST),
-        help="refuse members whose training needs more, e.g. 24G",
+        help="refuse members whose training needs more memory in bytes, e.g. 24G",
     )
     times: tuple[str, ...] = option(
         (),
         metavar="FILE",
-        help="table of nas.block_times, to predict the times of members that have its blocks",
+        help="table of nas.block_times, to predict the times of members whose blocks are in it",
     )
     measure: str | None = option(
         None,
@@ -192,20 +196,23 @@ class FamilyConfig(Config):
         if self.rules in OWN_FACTORS:
             for name in ("coefficients", *GREEK):
                 if getattr(self, name) is not None:
-                    raise ConfigError(name, f"leave it out; --rules {self.rules} has its own")
+                    raise ConfigError(name, f"leave it out; --rules {self.rules} sets the factors")
         self.given_coefficients()
         if self.known and self.base_top1 is not None:
             raise ConfigError(
-                "base_top1", f"use --known 0={self.base_top1:g} beside the other known members"
+                "base_top1",
+                f"leave it out, and add 0={self.base_top1:g} to the values of --known",
             )
         if self.growth is not None:
             check_family_growth(self.growth)
         if self.targets is not None:
             for name in ("phi", "growth", "known"):
                 if getattr(self, name):
-                    raise ConfigError(name, "leave it out where --targets are given")
+                    raise ConfigError(name, "leave it out if --targets is given")
             if self.objective != "flops":
-                raise ConfigError("targets", f"they are FLOPs; use --growth for {self.objective}")
+                raise ConfigError(
+                    "targets", f"targets are FLOPs; for {self.objective}, use --growth and --phi"
+                )
         self._check_objective()
         if self.test_resolution is not None:
             test_side_of(self.test_resolution, 1, 1)
@@ -246,7 +253,7 @@ class FamilyConfig(Config):
         if len(missing) == len(GREEK):
             return None
         if self.coefficients is not None:
-            raise ConfigError("coefficients", "leave it out where --alpha, --beta, --gamma are")
+            raise ConfigError("coefficients", "leave it out if --alpha, --beta, --gamma are given")
         alpha, beta, gamma = (1.0 if value is None else value for value in values.values())
         found = Coefficients(alpha, beta, gamma)
         if not missing:

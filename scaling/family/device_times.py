@@ -1,10 +1,10 @@
 """Times of members on a device that was measured on networks of one search space.
 
 Members are seldom networks of that space. Their times are extrapolated from totals: a constant,
-FLOPs, activations and parameters, with nonnegative weights fitted to the predictions of the device
-for its own networks. By the totals of the RTX 3090, the times of EfficientNet-B1 to B7 relative to
-B0 are within 3% of timm's report for an RTX 4090. The times of FPGAs do not follow totals: the
-error of the fit is 25% and more, and such devices are refused.
+FLOPs, activations and parameters, with nonnegative weights fitted to the device's predictions for
+networks of the measured space. With the weights of the RTX 3090, the times of EfficientNet-B1 to B7
+relative to B0 are within 3% of timm's report for an RTX 4090. The times of FPGAs are not a function
+of totals: the error of the fit is 25% or more, and these devices are refused.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def device_times(name_or_file: str) -> DeviceTimes:
 
 
 def _space_of(device: Device) -> SearchSpace:
-    """Return the space that a device was measured on; only by name, because files run no code."""
+    """Return the space that a device was measured on, by name; files must not run code."""
     if device.space not in SPACES:
         raise ValueError(
             f"objective: {device.name} was measured on the space {quoted(device.space, 60)}; use a "

@@ -31,8 +31,8 @@ class Top1:
     """Predicted ImageNet top-1 of a member in percent.
 
     percent, std  mean and standard deviation of one training; None if there is no prediction.
-    known   whether it is given or published rather than predicted. A base whose top-1 was
-            predicted by its search is not known, and has no error.
+    known   whether it is given or published rather than predicted. A top-1 that the search of the
+            base predicted is not known, and has no standard deviation.
     reason  why there is no prediction.
     """
 
@@ -108,7 +108,7 @@ def _phi_of(name: str, config: FamilyConfig) -> float:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for all members in their order, and a description of their basis."""
+    """Predictions for all members in order, and a description of the data they are based on."""
 
     top1: Sequence[Top1]
     basis: str

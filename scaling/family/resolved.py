@@ -141,5 +141,5 @@ def base_network(config: FamilyConfig) -> Architecture:
 
 
 def step_of(config: FamilyConfig) -> float | None:
-    """Return the growth of one step of phi; None: the cost of the rounded factors."""
+    """Return the growth of the real cost per step of phi; None: the factors determine the cost."""
     return STEP if config.targets is not None else config.growth

@@ -99,7 +99,7 @@ def grow_family(
 
 
 def _places(config: FamilyConfig, base: Architecture) -> list[float]:
-    """Return the phi of each member; for targets, so that members cost at most the target."""
+    """Return the phi of each member; with targets, those at which members cost at most a target."""
     if config.targets is None:
         return config.phis()
     assert config.tolerance is not None

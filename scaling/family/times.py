@@ -19,7 +19,7 @@ from vbs.units import short_seconds
 
 
 def remedy(config: FamilyConfig) -> str:
-    """Return what to do about unreliable times."""
+    """Return advice for unreliable times."""
     fewer = "" if config.measure_threads == 1 else ", or with --measure-threads 1"
     return f"measure again while the machine does nothing else{fewer}"
 
@@ -27,7 +27,7 @@ def remedy(config: FamilyConfig) -> str:
 def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing]:
     """Measure networks on this machine, for a resolved config.
 
-    Measurements take longer if members are selected by them.
+    Measurements take longer if they select the members, because small differences then matter.
     """
     from nas.block_times.timing import Setting
 

@@ -22,7 +22,7 @@ RECORD, FIGURE = "grid.json", "grid.png"
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig(ComparisonOptions):
-    """Options of a grid: how the baseline grows by one step, and how candidates are compared."""
+    """Options of a grid: the growth of the baseline, and the comparison of the candidates."""
 
     title = "grid"
 
@@ -82,8 +82,8 @@ class GridConfig(ComparisonOptions):
     round_to: int | None = option(
         None,
         metavar="|".join(map(str, ROUNDINGS)),
-        help=f"channels are multiples of it (default 8, or {FINE} if half of the proxy's stages "
-        f"have fewer than {NARROW})",
+        help=f"channels are multiples of this number (default 8, or {FINE} if half of the proxy's "
+        f"stages have fewer than {NARROW} channels)",
     )
     proxy_width: float | None = option(
         None, metavar="X", help="factor of the proxy's channels over the base's"
@@ -98,23 +98,25 @@ class GridConfig(ComparisonOptions):
         metavar="SIZE",
         parse=parse_quantity,
         limits=(0, LARGEST),
-        help=f"the proxy is narrowed to these FLOPs (default 3M, but at least {NARROWEST} of the "
-        "width)",
+        help=f"largest FLOPs of the proxy, which is narrowed to them (default 3M, but at least "
+        f"{NARROWEST} of the base's width)",
     )
     small_images: bool | None = option(
-        None, help="fewer strides (default: up to 64 px, if the base is for larger images)"
+        None,
+        help="use fewer strides (default: for sides of at most 64 px, if the base is for larger "
+        "images)",
     )
     study: str = option("grid", metavar="NAME", later=True, help="name of the study (default grid)")
 
     def check(self) -> None:
         super().check()
         if self.data is not None and self.base_top1 is not None:
-            raise ValueError("--base-top1: leave it out where --data measures the candidates")
+            raise ValueError("--base-top1: leave it out if --data is given")
         if self.round_to is not None:
             check_rounding(self.round_to)
         check_growth(self.growth, self.step, self.tolerance)
         if self.proxy_width and self.proxy_flops:
-            raise ValueError("--proxy-flops: leave it out where --proxy-width is given")
+            raise ValueError("--proxy-flops: leave it out if --proxy-width is given")
 
 
 COMMAND = Command(
@@ -128,8 +130,9 @@ COMMAND = Command(
     epilog="""\
 NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search. Without --data, gains are predicted from published ImageNet trainings, in seconds.
-With --data DATA (see train.run), candidates are trained: a proxy of the base, which is narrow and
-has the size of the images, replaces the base, because only ratios are learned. The folder gets
+With --data DATA (see train.run), candidates are trained. Because only ratios are learned, they are
+not grown from the base but from its proxy, which is narrower and has the side of the images. The
+folder gets
 grid.json (candidates, accuracies, choice), grid.png, and study.db with every training;
 scaling.family --coefficients DIR/grid.json grows the family. --resume --out DIR trains what is
 missing; with a larger --seeds it adds seeds.""",

@@ -24,8 +24,8 @@ from search_spaces.scale import for_small_images, scale
 from vbs.units import short
 
 AXES = ("depth", "width", "resolution")
-# numbers of measured networks if growth is not that of FLOPs: from the whole grid, to learn how the
-# cost grows; of each axis alone; and of networks that should then have the cost
+# numbers of measured networks if the cost is not FLOPs: networks of the whole grid, to fit how the
+# cost grows; networks of each axis alone; and networks that should have the cost by this fit
 PROBED, ALONG, TIMED = 12, 12, 40
 LIKELY = 2.0  # multiple of the tolerance for the expected cost of networks that are measured
 BAND = (0.5, 1.6)  # range of their FLOPs relative to the growth
@@ -62,8 +62,9 @@ def grid(
 ) -> list[Coefficients]:
     """Return the (alpha, beta, gamma) of the grid with the real cost of the growth.
 
-    Their real FLOPs are `growth` times the base's, within `tolerance`; one for each distinct
-    network. Raises ValueError with the nearest growth if there are none.
+    Their networks have `growth` times the base's real FLOPs, within `tolerance`. If several give
+    the same network, only one is returned. Raises ValueError with the nearest growth if there are
+    none.
     """
     found = candidates(base, growth=growth, step=step, tolerance=tolerance)
     return [each.coefficients for each in found if not each.is_control]
@@ -105,7 +106,7 @@ def candidates(
         real = ratio.get(network, math.inf)
         if abs(real / growth - 1) <= tolerance:
             name = str(Coefficients(*factors))
-            name += " nearest" if name in named else ""  # those with layers rounded up come first
+            name += " nearest" if name in named else ""  # networks with layers rounded up are first
             named.add(name)
             found.append(Candidate(name, factors, network, real, real_factors(base, network)))
     alone = _controls(base, controls, ratio, growth)
@@ -269,8 +270,8 @@ def _controls(
 
 
 def spread(found: Sequence[Candidate], count: int) -> list[Candidate]:
-    """Return `count` candidates, as far as possible from each other and from the controls by their
-    shares, and all controls."""
+    """Return all controls, and `count` candidates whose shares are as far as possible from each
+    other and from the controls."""
     free = [each for each in found if not each.is_control]
     controls = [each for each in found if each.is_control]
     taken = [shares(each) for each in controls]
@@ -283,8 +284,8 @@ def far_apart(
 ) -> list[int]:
     """Return indices of at most `count` of the places [n, k], as far apart as possible, sorted.
 
-    The first is the one nearest to the centre; each next one is the furthest from all that are
-    chosen or `taken`.
+    The first is the place nearest to the centre. Each next one is the place furthest from all
+    places that are chosen or `taken`.
     """
     if len(places) <= count:
         return list(range(len(places)))
@@ -315,7 +316,7 @@ class ProxySize:
 
     classes       outputs of the classifier.
     resolution    input side in pixels.
-    small_images  whether it strides less, see `search_spaces.scale.for_small_images`.
+    small_images  whether it has fewer strides, see `search_spaces.scale.for_small_images`.
     width         factor of the channels; None: the largest that `flops` allow, in steps of 0.01.
     flops         largest FLOPs, if `width` is None.
     narrowest     smallest width, even if the FLOPs are exceeded; None: no limit, and a ValueError

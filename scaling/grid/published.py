@@ -44,7 +44,7 @@ class PublishedGrid:
     """Result of a grid whose gains are predicted from published trainings.
 
     base_top1  ImageNet top-1 of the base, and its source.
-    gains, errors  gains over the base in points, and standard deviations, of each candidate [n].
+    gains, errors  gain of each candidate over the base in points, and its standard deviation, [n].
     optimum    optimum over all splits of the growth.
     chosen     candidate with the highest predicted gain.
     """

@@ -52,10 +52,10 @@ class Record:
         self._began = time.monotonic() - before
 
     def end(self, status: str) -> None:
-        """Write the last state again with another status; nothing if nothing was written before.
+        """Write the last state again with another status; do nothing if there was no state.
 
-        An OSError is ignored, because the error that ended the grid, which may be the same full
-        disk, is reported.
+        An OSError (such as a full disk) is ignored, because the error that ended the grid is
+        reported.
         """
         if self._written:
             with contextlib.suppress(OSError):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def print_preview(
     config: GridConfig, trainings: Trainings, base: Architecture, found: Sequence[Candidate]
 ) -> None:
-    """Print what will be trained, the expected time, and the results folder, on stderr."""
+    """Print the planned trainings, the expected time, and the results folder to stderr."""
     from scaling.trainings import expected_seconds
 
     measuring, places, folder = trainings.measuring, trainings.places, trainings.folder
@@ -203,7 +203,7 @@ def _failures(result: GridResult) -> list[str]:
 
 
 def _resume(folder: Path, config: GridConfig) -> str:
-    """Return the options that resume the grid, with code that its record names."""
+    """Return the options that resume the grid, and those that name user code in its record."""
     words = ["--resume", "--out", str(folder), *option_words(GridConfig, code_values(config))]
     return shell_command(words)
 

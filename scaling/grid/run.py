@@ -78,7 +78,7 @@ def run_grid(
     """
     place = None if out is None else str(out)
     if retry_failed and not resume:
-        raise ValueError("--retry-failed: goes with --resume --out DIR")
+        raise ValueError("--retry-failed: needs --resume --out DIR")
     check_call(GridConfig, config, resume=resume, changes=changes)
     with resumed_folder(place, resume=resume, command="scaling.grid"):
         if resume:
@@ -107,7 +107,7 @@ def _predicted(config: GridConfig, out: str | None) -> PublishedGrid:
             f"{name}: without --data nothing is trained; add --data, e.g. --data {DATA}, or leave "
             f"{name} out"
         )
-    top1 = base_accuracy(config)  # checked first, as candidates of large bases take long
+    top1 = base_accuracy(config)  # checked first, because candidates of large bases take long
     return predicted_grid(config, base, top1, _candidates(config, base), out)
 
 
@@ -188,7 +188,7 @@ def _proxy(config: GridConfig, measuring: Measuring | None) -> Architecture:
     classes = flops = None
     if measuring is not None:
         side = side or min(fitting_side(measuring.data), PROXY_SIDE)
-        # a base for small images already strides less
+        # a base for small images already has fewer strides
         small = side <= SMALL < base.resolution if small is None else small
         classes = len(measuring.data.classes)
         flops = config.proxy_flops or PROXY_FLOPS

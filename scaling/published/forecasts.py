@@ -73,7 +73,7 @@ def forecast_by(
     """Apply `forecast` with these models, weighted by their evidence for the trained members."""
     known, ahead = logs_of(factors), logs_of(upcoming)
     if np.ndim(top1) != 1:
-        raise ValueError(f"top1: {quoted(top1, 60)} is not allowed; use percent of each member")
+        raise ValueError(f"top1: {quoted(top1, 60)} is not allowed; use a percentage per member")
     reached = np.array([checked_top1(each) for each in top1])
     if len(reached) != len(known) or not len(known):
         raise ValueError(

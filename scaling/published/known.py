@@ -68,13 +68,13 @@ def _percent_of(value: float, name: str, base: str) -> float:
         return checked_top1(value)
     except ValueError:
         raise ValueError(
-            f"--base-top1: {name} {quoted(value, 40)} in {shortened(base)} is not percent between "
-            f"0 and {CEILING:g}; give the ImageNet top-1, e.g. --base-top1 77.1"
+            f"--base-top1: {name} {quoted(value, 40)} in {shortened(base)} is not a percentage "
+            f"between 0 and {CEILING:g}; give the ImageNet top-1, e.g. --base-top1 77.1"
         ) from None
 
 
 def known_top1(base: str, given: float | None = None) -> KnownTop1:
-    """Return the top-1 of a base: as given, as published, or as predicted by its search.
+    """Return the top-1 of a base: given, or else published, or else predicted by its search.
 
     The prediction of the ImageNet surrogate is read from a best.json. Raises ValueError if the
     top-1 is unknown, or if a best.json contains an invalid percentage.

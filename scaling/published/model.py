@@ -27,7 +27,7 @@ from vbs.folder import write_json
 from vbs.text import quoted
 
 # top-1 in percent that no network reaches by growing. Cross-validation hardly distinguishes 90 from
-# 95 (mean errors .70 and .70); without a ceiling (100) the error is .75.
+# 95 (mean error 0.70 points for both); without a ceiling (100), the mean error is 0.75 points.
 CEILING = 95.0
 LARGEST_FACTOR = 1e4  # limit of depth, width and resolution; predictions near it are meaningless
 CENTER = 75.0  # top-1 of a base whose latent value counts as 0
@@ -46,8 +46,8 @@ class GrowthModel:
     weights, covariance  mean [p] and covariance [p, p] of the common slopes.
     spread      variance of a recipe's slopes around the common ones, [p].
     noise       variance of one training, in latent units.
-    widened     factor of standard deviations, with which the intervals cover held-out recipes as
-                often as stated.
+    widened     factor by which standard deviations are multiplied, so that 95% intervals cover 95%
+                of held-out recipes.
     """
 
     names: tuple[str, ...]
@@ -192,7 +192,7 @@ def is_number(value: object) -> bool:
 def range_problems(
     factors: np.ndarray | Sequence[Sequence[float]], *, base_top1: float | None = None
 ) -> list[str]:
-    """Return a line for each range of the published trainings that is exceeded, with the excess."""
+    """Return a line, with the excess, for each value outside the range of published trainings."""
     logs, ranges, problems = logs_of(factors), load_published().ranges, []
     if base_top1 is not None:
         if not is_number(base_top1):

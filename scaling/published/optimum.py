@@ -50,9 +50,9 @@ class Optimum:
     gain, std     predicted gain at the optimum, in points.
     places        shares that were evaluated, [m, 3].
     expected      expected gain at each of them, [m].
-    ties          whether it is within `TIE` points of the best, bool [m].
-    undecided     whether it is not worse than the best with 95% certainty, bool [m].
-    losses        points below the best of some named splits.
+    ties          whether each is within `TIE` points of the best, bool [m].
+    undecided     whether each is not worse than the best with 95% certainty, bool [m].
+    losses        name of a split, such as "depth alone" -> points by which it is below the best.
     """
 
     growth: float
@@ -140,7 +140,7 @@ def drawn_slopes(model: GrowthModel, count: int, rng: np.random.Generator) -> np
 
 
 def flatness(optimum: Optimum) -> Mapping[str, float]:
-    """Return how flat the optimum is: the shares of all splits that tie and that are undecided.
+    """Return the flatness of the optimum: the shares of splits that tie, and that are undecided.
 
     "points for a tenth" is the mean expected loss from moving a tenth of the growth from one axis
     to another.

@@ -23,7 +23,7 @@ from scaling.published.model import (
 from scaling.published.optimum import split_factors
 from scaling.surface import Prior, at_growth
 
-FREE = 1e4  # prior variance of the height relative to the mean variance; the data determine it
+FREE = 1e4  # prior variance of the height relative to the mean variance; large: data determine it
 PLACES = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float64)
 
 

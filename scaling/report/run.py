@@ -33,10 +33,10 @@ class ReportResult:
 
 
 def write_report(config: ReportConfig) -> ReportResult:
-    """Write a page about runs, with those of one kind side by side.
+    """Write a page about runs, which shows runs of one kind side by side.
 
     Raises ValueError if a folder contains no run, if its files are damaged, or if the page would
-    overwrite that of a run, and OSError if the page cannot be written.
+    overwrite the page of a run, and OSError if the page cannot be written.
     """
     folders = list(dict.fromkeys(Path(text) for text in config.runs))
     runs = [read_run(folder) for folder in folders]
@@ -60,7 +60,7 @@ def show_result(result: ReportResult) -> None:
     print_out(f"{shell_word(str(result.path))}: a page on {counted(len(result.runs), 'run')}")
 
 
-# exceptions from a record whose parts have other types or sizes than a run writes
+# exceptions that are raised if parts of a record have unexpected types or sizes
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 

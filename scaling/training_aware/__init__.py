@@ -1,10 +1,11 @@
 """Training-aware search and scaling of EfficientNetV2: `python -m scaling.training_aware`.
 
 The reward is A * S^w * P^v (Tan & Le 2021, section 3.2): A is the accuracy of a short training, S
-the seconds of a training step relative to V2-base, from this machine's table of block times, P the
-params relative to V2-base; w = -0.07, v = -0.05. The found network is trained and timed together
-with V2-base and B0 at the same size, and grown by V2's rules as much as V2-S, M and L are grown
-from V2-base.
+the seconds of a training step relative to V2-base, from this machine's table of block times, and P
+the parameters relative to V2-base; w = -0.07, v = -0.05. V2-base is EfficientNetV2-base, from which
+V2-S, M and L are grown. The found network is trained and timed together with
+V2-base and EfficientNet-B0 at the same size. It is then grown by V2's rules as much as V2-S, M and
+L are grown from V2-base.
 """
 
 from typing import TYPE_CHECKING

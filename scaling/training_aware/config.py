@@ -27,8 +27,8 @@ class TrainingAwareConfig(ComparisonOptions):
         None,
         metavar="DEVICE",
         parse=device_names,
-        help="without --data: S is the time per image on this device, e.g. a100 (default: the "
-        "training time of the measurements)",
+        help="without --data: the reward uses the time per image on this device, e.g. a100 "
+        "(default: the training time of the measurements)",
     )
     budget: int | None = option(
         None,
@@ -103,7 +103,7 @@ COMMAND = Command(
     report="scaling.training_aware.report:show_result",
     kind="aware",
     record=RECORD,
-    description="Search a network that trains fast, and grow it: the method of EfficientNetV2.",
+    description="Search for a network that trains fast, and grow it, as EfficientNetV2 was found.",
     epilog="""\
 Without --data, accuracy and training time are predicted from published measurements, in seconds.
 With --data DATA (see train.run), networks are trained. The folder then gets search/ (see

@@ -45,7 +45,7 @@ class PredictedRow:
 
     accuracy  top-1 under the short schedule, in percent.
     long      top-1 under the longer schedule, in percent.
-    seconds   S of the reward.
+    seconds   time S of the reward, in seconds.
     """
 
     name: str
@@ -64,7 +64,7 @@ class PredictedRow:
 class PredictedAware:
     """Networks chosen by each term of V2's reward, by predictions.
 
-    cost_name  cost of S: "train_time", or "image_time@a100".
+    cost_name  name of the cost that is S in the reward: "train_time", or "image_time@a100".
     rows       chosen networks, B0 first.
     history    history of the search by the whole reward.
     """

@@ -110,7 +110,7 @@ def run_training_aware(
             with signals.interrupted_with("interrupted"):
                 return predicted_search(config, place)
         if config.on is not None:
-            raise ValueError("--on: leave it out where --data trains the networks")
+            raise ValueError("--on: leave it out if --data is given")
         config = replace(
             config,
             budget=config.budget or BUDGET,
@@ -185,7 +185,9 @@ def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | N
         return read_times(folder / TIMES)
     tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
     if config.times and not tables:
-        raise ValueError("--times: none of the tables holds step_time")
+        raise ValueError(
+            "--times: no table contains step times; use --kind step_time of nas.block_times"
+        )
     return times_for(
         the_space,
         kind="step_time",
@@ -253,7 +255,7 @@ def _compared(
     """Train and time the found network and the published ones, and grow the family.
 
     Seeds and held-out images differ from those of the search, because the search selected the
-    network by its own.
+    network by its accuracy with the latter.
     """
     from nas.block_times.timing import Setting
     from scaling.trainings import Trainings, length_of, measuring_of, progress_of, train_all

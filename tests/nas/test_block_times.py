@@ -56,7 +56,7 @@ def test_blocks_of_other_conventions_are_other_blocks() -> None:
     b0 = zoo("efficientnet_b0")
     table = Times("latency", {block_name(block, b0): (0.001, 0.0) for block in b0.blocks()})
     for change in ({"activation": "relu"}, {"padding": "same"}, {"resolution": 192}):
-        with pytest.raises(ValueError, match=r"has no '.*measure one for this space"):
+        with pytest.raises(ValueError, match=r"has no '.*measure a table of this space"):
             table.predict(dataclasses.replace(b0, **change))
     with pytest.raises(ValueError, match="has no 'classifier"):
         table.predict(dataclasses.replace(b0, classes=10))
@@ -97,7 +97,7 @@ def test_a_measured_space_keeps_limits_in_seconds() -> None:
 
 def test_a_table_of_another_space_is_refused_at_once() -> None:
     table = made_up(space("efficientnet"))
-    with pytest.raises(ValueError, match=r"blocks are missing.*measure one for this space"):
+    with pytest.raises(ValueError, match=r"blocks are missing.*measure a table of this space"):
         table.of(space("efficientnet", resolution=32))
     words = SearchSpace(
         "words", {"a": ("x", "y")}, lambda choices: choices["a"], cost=lambda network: Cost(1)

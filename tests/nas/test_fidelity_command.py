@@ -235,7 +235,7 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
             "below the range of space 'compact'",
         ),
         (("--data", "DATA", "--space", "compct"), "did you mean compact"),
-        (("--data", "DATA", "--set", "minival=0"), "--set minival: a comparison needs held-out"),
+        (("--data", "DATA", "--set", "minival=0"), "--set minival: the comparison needs held-out"),
         (("--data", "DATA", *CHANGES, "--longest", "epochs=3,share=0.1"), "leaves 4 of 42"),
         (("--data", "DATA", *CHANGES, "--fidelities", "epochs=2"), "not cheaper than the longest"),
         (

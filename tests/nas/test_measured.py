@@ -155,7 +155,7 @@ MISTAKES = {
     "small share": ([*PROXY, "--data", "IMAGES", "--fidelity", "share=0.1"], "a share of 0.1"),
     "fidelity": ([*PROXY, "--data", "IMAGES", "--fidelity", "epoch=1"], "is not understood"),
     "unknown yet": ([*PROXY, "--data", "IMAGES", *SHORT[2:], "--fidelity", "auto"], "nas.fidelity"),
-    "no minival": ([*PROXY, "--data", "IMAGES", "--set", "minival=0"], "images to choose by"),
+    "no minival": ([*PROXY, "--data", "IMAGES", "--set", "minival=0"], "needs held-out images"),
     "recipe": ([*PROXY, "--data", "IMAGES", "--recipe", "proxi"], "did you mean proxy"),
     "field": ([*PROXY, "--data", "IMAGES", "--set", "lrr=1"], "has no field 'lrr'"),
     "scheduler": ([*PROXY, "--data", "IMAGES", *SHORT, "--scheduler", "ash"], "did you mean asha"),

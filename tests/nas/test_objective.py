@@ -63,7 +63,7 @@ def test_targets_and_limits_of_measured_costs() -> None:
         ((float("nan"),), "target_flops: nan"),
         ((1e6, "best"), "reward: 'best' is unknown"),
         ((1e6, "mnas", 0.5), "exponent: 0.5 is not allowed"),
-        ((1e6, "feasible", None, "allow"), "without a limit"),
+        ((1e6, "feasible", None, "allow"), "which does not depend on the target"),
         ((1e6, "mnas", None, "forbid", (("memory", 1.0),)), "limit: 'memory'"),
         ((1e6, "mnas", None, "forbid", (("params", -1.0),)), "params -1.0"),
         ((1e6, "mnas", None, "forbid", (), "latensy"), "did you mean latency"),

@@ -62,13 +62,13 @@ def test_a_search_reports_the_accuracy_of_the_int8_network(tmp_path: Path) -> No
     [
         (
             ["--evaluator", "zero-cost", "--quantised", "int8"],
-            "--quantised: goes with --evaluator proxy or with --parent",
+            "--quantised: needs --evaluator proxy or --parent",
         ),
         (["--quantised", "int8"], "--quantised: evaluator 'surrogate' trains nothing"),
         (["--quantised", "int4"], "--quantised: 'int4' is unknown"),
         (
             ["--evaluator", "zero-cost", "--activations", "silu,relu6"],
-            "--activations: goes with --evaluator proxy",
+            "--activations: needs --evaluator proxy",
         ),
         (
             ["--parent", "p.safetensors", "--activations", "silu,relu6"],
@@ -76,7 +76,7 @@ def test_a_search_reports_the_accuracy_of_the_int8_network(tmp_path: Path) -> No
         ),
         (
             ["--evaluator", "proxy", "--activations", "silu,relu6", "--max-latency", "5ms"],
-            "--activations: tables of block times do not contain them; leave out --max-latency",
+            "--activations: block times of other activations are not measured; leave out --max-l",
         ),
     ],
 )

@@ -158,7 +158,7 @@ def test_a_device_of_ones_own() -> None:
     run_search(out=result.folder, resume=True, changes={"budget": BUDGET + 100})
     Path(file).unlink()
     own_device(factor=2.0)
-    with pytest.raises(ValueError, match="the device my-phone is not the one of the search"):
+    with pytest.raises(ValueError, match="the device my-phone is not that of the search"):
         run_search(out=result.folder, resume=True, changes={"budget": BUDGET + 200})
 
 
@@ -201,7 +201,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "a device alone": (
         ["--on", "a100"],
-        "like --target-flops 400M, or of a device, like --target-throughput 12K",
+        "as --target-flops 400M, or a target on a device, such as --target-throughput 12K",
     ),
     "throughput of nothing": (["--target-throughput", "12K"], "--on is missing; name a device"),
     "rate of nothing": ([*FLOPS, "--min-throughput", "12K"], "--on is missing; name a device"),

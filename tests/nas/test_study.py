@@ -229,9 +229,9 @@ def test_a_driver_killed_at_any_moment_leaves_whole_trials(url: str, tmp_path: P
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"settings": {"seed": 1}}, r"study 'search' has another seed: 0 there, 1 here$"),
-        ({"settings": {}}, r"another seed: 0 there, null here$"),
-        ({"settings": {"seed": 0, "data": "x"}}, r'another data: null there, "x" here$'),
+        ({"settings": {"seed": 1}}, r"study 'search' has another seed: 0 in the study, 1 here$"),
+        ({"settings": {}}, r"another seed: 0 in the study, null here$"),
+        ({"settings": {"seed": 0, "data": "x"}}, r'another data: null in the study, "x" here$'),
         ({"resume": False}, r"already holds the study 'search'; use --resume"),
     ],
 )

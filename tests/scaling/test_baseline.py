@@ -127,7 +127,7 @@ def test_a_finalist_whose_first_seed_failed_is_trained_as_a_member(
     [
         (["--target-flops", "1K"], "flops: a limit of 1,000 is below the range of space 'compact'"),
         (["--set", "batch=128", "--fidelity", "share=0.5"], "fidelity: a share of 0.5 leaves"),
-        (["--fidelity", "epochs=1,resolution=16"], "resolution: with a side of 16 px for all"),
+        (["--fidelity", "epochs=1,resolution=16"], "resolution: 16 px for all candidates"),
         (["--set", "batch=999"], "images, less than the batch of 999"),
         (["--skip", "search"], "--skip search: there is no earlier search in --out"),
     ],

@@ -75,7 +75,7 @@ def test_a_dry_run_names_the_targets(place: Path, capsys: pytest.CaptureFixture[
     ("more", "complaint"),
     [
         ([], "--target-flops is missing"),
-        (["--targets", "1M", "--target-flops", "1M"], "--target-flops: leave it out where --targ"),
+        (["--targets", "1M", "--target-flops", "1M"], "--target-flops: leave it out if --targets"),
         (["--targets", "9M"], "target: 9M is not allowed; use a value"),
         (["--target-flops", "600K", "--phi", "0..1"], "--phi: a baseline with --parent does not"),
         (["--target-flops", "600K", "--skip", "grid"], "--skip: a baseline with --parent does not"),
@@ -100,4 +100,4 @@ def test_mistakes_are_one_line(
 
 def test_targets_need_a_parent(capsys: pytest.CaptureFixture[str]) -> None:
     assert baseline(["--data", "cifar10", "--targets", "5M,4M"]) == 2
-    assert "--targets: goes with --parent" in capsys.readouterr().err
+    assert "--targets: needs --parent" in capsys.readouterr().err

@@ -243,7 +243,7 @@ def test_a_family_grows_in_measured_time(
         (["--phi", "7..0"], "--phi: '7..0' is not understood; write 0..7, -2..4, 3 or 1.5"),
         (["--phi", "-101"], "--phi: -101 is not allowed; use numbers from -100 to 100"),
         (["--phi", "-1..-3"], "--phi: '-1..-3' is not understood"),
-        (["--rules", "fast", "--alpha", "1.2"], "--alpha: leave it out; --rules fast has its own"),
+        (["--rules", "fast", "--alpha", "1.2"], "--alpha: leave it out; --rules fast sets the "),
         (["--rules", "tinynet", "--phi", "1"], "phi 1: growth: 2.0 is not allowed; TinyNet shr"),
         (["--known", "b0"], "--known: 'b0' is not understood; write a member and its percent"),
         (
@@ -260,7 +260,7 @@ def test_a_family_grows_in_measured_time(
             "--known: b1 is a published member, but not of this family; write its phi, such as "
             "1=77.1",
         ),
-        (["--known", "1=79", "--base-top1", "77"], "--base-top1: use --known 0=77 beside the"),
+        (["--known", "1=79", "--base-top1", "77"], "--base-top1: leave it out, and add 0=77 to"),
         (["--base-top1", "99"], "--base-top1: 99.0 is not allowed; use a number from 1 to 95"),
         (["--phi", "11"], "phi: 11 is not published; use 0 (B0) to 8 (B8), 9 (L2), or give"),
         (["--phi", "0..99"], "--phi: 65 members are not allowed"),
@@ -537,7 +537,7 @@ def test_the_accuracy_in_a_file_may_be_no_percentage(
     for number, accuracy in enumerate((1e308, -5, 0, 96)):
         base.write_text(json.dumps({"architecture": network, "accuracy": accuracy}))
         members = members_of(["--base", str(base), "--phi", "0..1"], tmp_path / f"f{number}")
-        assert "is not percent between 0 and 95" in members[0]["no_prediction"]
+        assert "is not a percentage between 0 and 95" in members[0]["no_prediction"]
         capsys.readouterr()
         assert command_line("scaling.grid", ["--base", str(base), "--out", str(tmp_path)]) == 2
         assert "--base-top1: accuracy" in capsys.readouterr().err

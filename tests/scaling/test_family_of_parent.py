@@ -95,10 +95,10 @@ def test_weights_can_be_left_out(place: Path, tmp_path: Path) -> None:
         (["--base", "BASE", "--targets", "2M"], "--targets: 2M FLOPs are above the members of a "),
         (["--base", "BASE", "--targets", "1K"], "--targets: 1K FLOPs are below the members of a "),
         (["--base", "BASE", "--targets", "x"], "--targets: 'x' is not a size"),
-        (["--base", "BASE", "--targets", "1M", "--phi", "0"], "--phi: leave it out where --targe"),
+        (["--base", "BASE", "--targets", "1M", "--phi", "0"], "--phi: leave it out if --targets"),
         (
             ["--targets", "1M", "--objective", "memory", "--base", "BASE"],
-            "--targets: they are FLOP",
+            "--targets: targets are FLOP",
         ),
         (["--base", "mobilenet_v2", "--weights"], "--weights: there is no parent to inherit them"),
         (["--base", "mobilenet_v2", "--parent", "PARENT"], "--base: it is not a sub-network of "),

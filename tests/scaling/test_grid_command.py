@@ -329,7 +329,7 @@ def test_candidates_are_trained_at_their_own_resolution(
     given: list[str], images: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["--dry-run", "--data", images, "--set", "batch=16", *given]) == 2
-    assert "resolution: with a side of 24 px for all, candidates would" in capsys.readouterr().err
+    assert "resolution: 24 px for all candidates is not allowed" in capsys.readouterr().err
 
 
 def test_images_that_cannot_be_used_are_refused_before_anything(

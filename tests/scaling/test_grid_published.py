@@ -125,11 +125,11 @@ def test_the_base_may_be_any_network_with_a_known_accuracy(plain: PublishedGrid)
         (["--candidates", "5"], "--candidates: without --data nothing is trained"),
         (["--seeds", "2"], "--seeds: without --data nothing is trained"),
         (["--proxy-width", "0.3"], "--proxy-width: without --data nothing is trained"),
-        (["--base-top1", "70", "--data", "cifar10"], "--base-top1: leave it out where --data"),
+        (["--base-top1", "70", "--data", "cifar10"], "--base-top1: leave it out if --data"),
         (["--out", "full"], "already holds grid.json"),
         (["--resume"], "the folder of the grid is missing; use --out DIR"),
         (["--resume", "--out", "full"], "is not the record of a grid"),
-        (["--retry-failed"], "goes with --resume"),
+        (["--retry-failed"], "needs --resume"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -120,7 +120,7 @@ def test_a_single_network_is_no_gain(capsys: pytest.CaptureFixture[str]) -> None
         (["--width", "0.5"], "--width: without --data nothing is trained"),
         (["--max-step-time", "80ms"], "--max-step-time: without --data nothing is trained"),
         (["--seeds", "2"], "--seeds: without --data nothing is trained"),
-        (["--on", "a100", "--data", "cifar10"], "--on: leave it out where --data"),
+        (["--on", "a100", "--data", "cifar10"], "--on: leave it out if --data"),
         (["--out", "full"], "already holds training_aware.json"),
         (["--resume"], "the folder of the run is missing; use --out DIR"),
         (["--resume", "--out", "full"], "is not the record of a run"),

@@ -133,7 +133,7 @@ def _record(folder: Path) -> dict[str, Any]:
 def _check_networks(record: dict[str, Any], space: SearchSpace, path: Path) -> None:
     """Raise ValueError unless the genotypes of a record decode to the networks of the kit.
 
-    They do not if the record or the code of the user's space has changed.
+    They differ if the record or the code of the user's space has changed.
     """
     rows, counts = record["networks"], space.option_counts
     numbers = {_number_of(row["network"]) for row in rows}

@@ -78,7 +78,7 @@ def write_kit(config: KitConfig | None = None, *, out: str | Path | None = None)
         ) as folder,
         contextlib.ExitStack() as stack,
     ):
-        stack.callback(_remove, folder)  # the next run would refuse the rest of an interrupted kit
+        stack.callback(_remove, folder)  # the next run would refuse an interrupted kit's files
         names = _write_networks(folder, networks, config.batch)
         script = resources.files("nas.devices.kit").joinpath("measure.py").read_text()
         write_whole(folder / SCRIPT, lambda path: path.write_text(script))
@@ -102,7 +102,9 @@ def _resolved(config: KitConfig) -> tuple[KitConfig, SearchSpace]:
     count = _count(config, space)
     wanted = count + config.check_networks
     if space.size < wanted:
-        raise ValueError(f"--count: space {space.name} has {space.size} networks, not {wanted}")
+        raise ValueError(
+            f"--count: space {space.name} has only {space.size} networks, but {wanted} are wanted"
+        )
     return replace(config, count=count), space
 
 

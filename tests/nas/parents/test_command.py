@@ -131,7 +131,7 @@ def test_a_killed_search_resumes(place: Path) -> None:
         (["--target-flops", "1K"], "flops: a limit of 1,000 is below the range of space 'parent'"),
         (["--targets", "5M,x"], "--targets: 'x' is not a size"),
         (["--targets", "5M,5.0001M"], "--targets: '5M,5.0001M' has targets that are nearly equal"),
-        (["--targets", "5M", "--target-flops", "4M"], "--target-flops: leave it out where --targe"),
+        (["--targets", "5M", "--target-flops", "4M"], "--target-flops: leave it out if --targets"),
         (["--target-flops", "5M", "--evaluator", "proxy"], "--evaluator: leave it out; --parent"),
         (["--target-flops", "5M", "--space", "compact"], "--space: a search with --parent does no"),
         (["--target-flops", "5M", "--classes", "7"], "classes: 7 is not allowed; the data have 3"),
@@ -192,8 +192,8 @@ def test_what_is_no_parent_is_one_line(
 
 def test_options_of_parents_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--target-flops", "5M", "--score", "ridge"]) == 2
-    assert "--score: goes with --parent" in capsys.readouterr().err
+    assert "--score: needs --parent" in capsys.readouterr().err
     assert run(["--targets", "5M,4M"]) == 2
-    assert "--targets: goes with --parent" in capsys.readouterr().err
+    assert "--targets: needs --parent" in capsys.readouterr().err
     assert run(["--target-flops", "5M", "--evaluator", "inherited"]) == 2
     assert "--evaluator: inherited needs a parent" in capsys.readouterr().err

@@ -47,4 +47,4 @@ def test_finalists_and_the_parent_are_scored_in_int8(
 def test_a_score_without_the_classifier_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--parent", "p.safetensors", "--target-flops", "1M", "--score", "ridge"]
     assert search([*words, "--quantised", "int8"]) == 2
-    assert "--quantised: goes with --score steps or accuracy" in capsys.readouterr().err
+    assert "--quantised: needs --score steps or accuracy" in capsys.readouterr().err

@@ -132,4 +132,4 @@ def test_bad_input_is_one_line(
 
 def test_its_options_go_with_it_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--target-flops", "400M", "--judge", "9"]) == 2
-    assert "--judge: goes with --evaluator supernet" in capsys.readouterr().err
+    assert "--judge: needs --evaluator supernet" in capsys.readouterr().err
