@@ -298,6 +298,6 @@ def _difference(name: str, stored: Any, own: Any) -> str:
         for field_name in sorted({*stored, *own}):
             old, new = stored.get(field_name), own.get(field_name)
             if old != new:
-                shown = f"{field_name} {quoted(old)} there, {quoted(new)} here"
+                shown = f"{field_name} {quoted(old)} in the checkpoint, {quoted(new)} here"
                 return f"it belongs to a run with another {name} ({shown[:200]})"
     return f"it belongs to a run with another number of {name} ({stored} there, {own} here)"

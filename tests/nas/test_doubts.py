@@ -31,7 +31,7 @@ class Scored(Evaluator):
     """Describes trainings on 12 classes, scored on 72 images."""
 
     steps, scored_on, chance = 10, 72, CHANCE
-    remedies = "what may help: --fidelity epochs=30"
+    remedies = "possible remedies: --fidelity epochs=30"
 
 
 def history_of(

@@ -13,7 +13,7 @@ from scaling.training_result import Result
 from scaling.trainings import progress_of
 from tests.scaling.toys import measuring
 
-SCORED = Scored(72, 100 / 12, "what may help: --fidelity epochs=24")
+SCORED = Scored(72, 100 / 12, "possible remedies: --fidelity epochs=24")
 
 
 def trained(*accuracies: list[float], images: int = 72) -> dict[str, Result]:

@@ -10,7 +10,7 @@ from vbs.accuracy import lead_of, pooled_deviation
 from vbs.noise import Doubt, doubt_of
 
 HELP = (
-    "what may help: longer trainings (--set epochs=N), more images, a larger minival (--set "
+    "possible remedies: longer trainings (--set epochs=N), more images, a larger minival (--set "
     "minival=0.2), another --recipe, larger networks"
 )
 
