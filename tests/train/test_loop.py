@@ -266,8 +266,12 @@ def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("architecture", "changes", "words"),
     [
-        (toys.NETWORK, ["lr=0.5"], "recipe (lr 0.003 there, 0.5 here)"),
-        (dataclasses.replace(toys.NETWORK, stem=16), [], "architecture (stem 8 there, 16 here)"),
+        (toys.NETWORK, ["lr=0.5"], "recipe (lr 0.003 in the checkpoint, 0.5 here)"),
+        (
+            dataclasses.replace(toys.NETWORK, stem=16),
+            [],
+            "architecture (stem 8 in the checkpoint, 16 here)",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, architecture, changes, words) -> None:
