@@ -103,10 +103,11 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
     found = load_object(name, what="strategy")
     if isinstance(found, type) or not hasattr(found, "propose"):
         found = _made(found, name, what="strategy", space=space, objective=objective)
-    if not callable(getattr(found, "propose", None)) or not hasattr(found, "generation"):
+    has_method = callable(getattr(found, "propose", None))
+    if not has_method or not hasattr(found, "generation"):
+        lacks = "number generation" if has_method else "method propose"
         raise ValueError(
-            f"strategy: {shortened(name)} has no method propose or no number generation; see "
-            "nas.strategies.base.Strategy"
+            f"strategy: {shortened(name)} has no {lacks}; see nas.strategies.base.Strategy"
         )
     return OwnStrategy(name, found)
 

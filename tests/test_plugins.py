@@ -186,7 +186,7 @@ def test_a_search_by_code_of_a_file(
     expected = best["accuracy"] - best["flops"] / 1e5 - best["params"] / 1e5
     assert best["reward"] == pytest.approx(expected, abs=1e-5)
     assert (best["architecture"]["resolution"], best["architecture"]["classes"]) == (32, 5)
-    assert "finished early, no new network within the limits is left" in shown
+    assert "finished early, the strategy proposed no new network within the limits" in shown
 
 
 def test_a_search_by_code_of_a_module(

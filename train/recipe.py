@@ -229,7 +229,12 @@ def check_version(settings: Mapping[str, Any], place: str) -> None:
 
 def unknown_field(name: str) -> str:
     """Return the error message for an unknown field of a recipe."""
-    return f"a recipe has no field {quoted(name)}; {LISTED}"
+    similar = ""
+    try:
+        one_of("field", name, [field for field in FIELDS if field != "name"], otherwise=" ")
+    except ValueError as error:
+        similar = str(error).rpartition("is unknown; ")[2].strip()
+    return f"a recipe has no field {quoted(name)}; {similar}{' ' if similar else ''}{LISTED}"
 
 
 def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:

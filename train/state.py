@@ -300,4 +300,5 @@ def _difference(name: str, stored: Any, own: Any) -> str:
             if old != new:
                 shown = f"{field_name} {quoted(old)} in the checkpoint, {quoted(new)} here"
                 return f"it belongs to a run with another {name} ({shown[:200]})"
-    return f"it belongs to a run with another number of {name} ({stored} in the checkpoint, {own} here)"
+    shown = f"{stored} in the checkpoint, {own} here"
+    return f"it belongs to a run with another number of {name} ({shown})"

@@ -93,13 +93,21 @@ def three(values: Any) -> Three:
     return first, second, third
 
 
+def no_weights(folder: Path) -> str:
+    """Return the error message for a folder without weights, which may be that of a search."""
+    network = folder / "best.json"
+    if network.is_file():
+        return f"{folder} is the folder of a search; train its network first: train.run {network}"
+    return f"{folder} has no best.safetensors; is it the folder of a training?"
+
+
 def _file(path: Path) -> Path:
     """Return the safetensors file of a path; raise ValueError with what to give instead."""
     if path.is_dir():
         for name in ("best.safetensors", "model.safetensors", "network.safetensors"):
             if (path / name).is_file():
                 return path / name
-        raise ValueError(f"{path} has no best.safetensors; is it the folder of a run?")
+        raise ValueError(no_weights(path))
     if path.suffix in PICKLES:
         program = (
             "import torch; from safetensors.torch import save_file; "

@@ -40,7 +40,7 @@ CONTENDERS, DRAWS = 3_000, 400
 OTHERS = {"accuracy_long": "long %", "accuracy_short": "short %"}
 ENDINGS = {
     "finished": "finished",
-    "exhausted": "finished early, no new network within the limits is left",
+    "exhausted": "finished early, the strategy proposed no new network within the limits",
     "out of time": "finished, the time limit was reached",
     "interrupted": "interrupted, the results so far are saved",
     "failed": "stopped, the results so far are saved",

@@ -38,6 +38,10 @@ def find(text: str, *, seed: int, root: str | Path | None, download: bool) -> Fo
 
 def _known(source: Source, text: str) -> Source:
     if not source.place or (source.kind == NAMED and source.place not in SETS):
+        if text and Path(text).is_dir():
+            raise ValueError(
+                f"data: {quoted(text)} is unknown; did you mean imagefolder:{shortened(text)}?"
+            )
         raise ValueError(
             f"data: {quoted(text)} is unknown; use {', '.join(SETS)}, imagefolder:DIR, "
             "parquet:DIR or FILE.zip"

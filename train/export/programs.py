@@ -59,6 +59,8 @@ IMPORTS
 
 _PHOTOS = """
 photos = sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ...")
+if missing := [name for name in photos if not Path(name).is_file()]:
+    sys.exit(f"{missing[0]} does not exist")
 """
 
 ONNX = (
@@ -183,7 +185,10 @@ network.load_state_dict(load_file(folder / "model.safetensors"))
 network.eval()  # takes images [n, *input_size] in [0, 1], minus mean, divided by std
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ..."):
+    photos = sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ...")
+    if missing := [name for name in photos if not Path(name).is_file()]:
+        sys.exit(f"{missing[0]} does not exist")
+    for name in photos:
         with torch.inference_mode():
             outputs = network(torch.from_numpy(prepared(name, about["preprocessing"])))
         show(name, outputs.numpy(), about)

@@ -36,6 +36,7 @@ from train.export.request import Request
 from train.export.result import ExportResult
 from train.export.runtimes import Function, onnx_function, openvino_function
 from train.record import finite
+from train.weight_sources import no_weights
 from vbs.command import Failure
 from vbs.folder import circumstances, write_json
 from vbs.lock import owned
@@ -231,7 +232,7 @@ def weights_file(run: Path) -> Path:
     if path.is_file():
         return path
     if run.is_dir():
-        raise ValueError(f"{run}: has no best.safetensors; is it the folder of a run?")
+        raise ValueError(no_weights(run))
     raise ValueError(f"{run} does not exist")
 
 
