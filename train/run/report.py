@@ -53,10 +53,25 @@ def show_result(result: TrainResult | int) -> None:
         )
     if load.waiting > NOTICED:
         console.print(
-            f"on average {load.waiting:.1f} of its threads waited for a processor: other programs "
-            "slowed it down"
+            f"on average {load.waiting:.1f} threads of this training waited for a processor: other "
+            "programs slowed it down"
         )
+    if note := _near_chance(result):
+        console.print(note)
     print_results(result.folder, _present(result.folder), _next_commands(result))
+
+
+def _near_chance(result: TrainResult) -> str:
+    """Return advice for a network that has learned little from random weights; "" for others."""
+    training, test = result.training, result.outcome.test
+    chance = 100 / training.architecture.classes
+    if test is None or training.config.init or test.top1 > min(2 * chance, chance + 10):
+        return ""
+    return (
+        f"the test accuracy is near chance ({chance:.3g}%); train for more epochs (--set "
+        "epochs=N), or start from pretrained weights (tf_efficientnet_lite0 --recipe finetune --init "
+        "package:efficientnet_lite0)"
+    )
 
 
 def _next_commands(result: TrainResult) -> list[str]:
