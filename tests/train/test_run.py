@@ -173,7 +173,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "cifar11"], "cifar11"),
         (["NET", "--data", "imagefolder:/nowhere"], "/nowhere"),
         (["NET", "--data", "DATA", "--recipe", "proxie"], "did you mean proxy"),
-        (["NET", "--data", "DATA", "--set", "epoch=3"], "no field 'epoch'; fields: epochs"),
+        (["NET", "--data", "DATA", "--set", "epoch=3"], "no field 'epoch'; did you mean epochs"),
         (["NET", "--data", "DATA", "--set", "lr=fast"], "lr is a number"),
         (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
         (

@@ -34,8 +34,8 @@ def show_result(result: ExportResult) -> None:
     )
     if found.load.waiting > NOTICED:
         lines.append(
-            f"on average {found.load.waiting:.1f} threads of the measurement waited for a processor: "
-            "other programs slowed it down; measure the latency again on an idle machine"
+            f"on average {found.load.waiting:.1f} of the measurement's threads waited for a "
+            "processor: other programs slowed it down; measure the latency again on an idle machine"
         )
     if result.pushed:
         lines.append(f"uploaded: {result.pushed}")

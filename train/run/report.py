@@ -51,27 +51,28 @@ def show_result(result: TrainResult | int) -> None:
             f"{clock(outcome.seconds)} of training in all, {clock(load.seconds)} for this run; "
             f"{speed:,.0f} images/s in the last epoch"
         )
-    if load.waiting > NOTICED:
-        console.print(
-            f"on average {load.waiting:.1f} threads of this training waited for a processor: other "
-            "programs slowed it down"
-        )
-    if note := _near_chance(result):
+    for note in _notes(result):
         console.print(note)
     print_results(result.folder, _present(result.folder), _next_commands(result))
 
 
-def _near_chance(result: TrainResult) -> str:
-    """Return advice for a network that has learned little from random weights; "" for others."""
+def _notes(result: TrainResult) -> list[str]:
+    """Return what slowed the training down, and advice if the network has learned little."""
+    notes = []
+    if result.load.waiting > NOTICED:
+        notes.append(
+            f"on average {result.load.waiting:.1f} of the training's threads waited for a "
+            "processor: other programs slowed it down"
+        )
     training, test = result.training, result.outcome.test
     chance = 100 / training.architecture.classes
-    if test is None or training.config.init or test.top1 > min(2 * chance, chance + 10):
-        return ""
-    return (
-        f"the test accuracy is near chance ({chance:.3g}%); train for more epochs (--set "
-        "epochs=N), or start from pretrained weights (tf_efficientnet_lite0 --recipe finetune --init "
-        "package:efficientnet_lite0)"
-    )
+    if test and not training.config.init and test.top1 <= min(2 * chance, chance + 10):
+        notes.append(
+            f"the test accuracy is near chance ({chance:.3g}%); train for more epochs (--set "
+            "epochs=N), or start from pretrained weights (tf_efficientnet_lite0 --recipe finetune "
+            "--init package:efficientnet_lite0)"
+        )
+    return notes
 
 
 def _next_commands(result: TrainResult) -> list[str]:
