@@ -9,6 +9,8 @@ import numpy as np
 from nas.history import History
 from nas.strategies.base import fresh_mutants, sample_fresh
 
+GROWTH = 4  # a generation is at most this share of the evaluations so far: a quarter
+
 
 @dataclass(frozen=True)
 class Evolution:
@@ -27,6 +29,7 @@ class Evolution:
         """Return at most `count` new feasible genotypes, int8 [k, decisions]."""
         if len(history) < self.population:
             return sample_fresh(history, min(count, self.population - len(history)), rng)
+        count = min(count, max(1, len(history) // GROWTH))  # small budgets get generations too
         alive = len(history) - self.population
         # 2 * count tournaments, because some of the children are already in the history
         seats = rng.integers(alive, len(history), (2 * count, self.tournament), dtype=np.int64)
