@@ -646,6 +646,10 @@ class Beyond(Raises):
 class Two(Raises):
     generation = "two"
 
+class Single:
+    def propose(self, history, count, rng):
+        return history.genotypes[:0]
+
 class Unmade(Raises):
     def __init__(self):
         raise RuntimeError("not today")
@@ -675,7 +679,8 @@ def bad_space():
         (["--strategy", "broken.py:Wide"], "return option indices, an integer array"),
         (["--strategy", "broken.py:Beyond"], "return option indices, an integer array"),
         (["--strategy", "broken.py:Two"], "has the generation 'two'; use a whole number from 1"),
-        (["--strategy", "broken.py:Unmade"], "RuntimeError: not today (broken.py:26)"),
+        (["--strategy", "broken.py:Single"], "Single has no number generation; see nas.strategies"),
+        (["--strategy", "broken.py:Unmade"], "RuntimeError: not today (broken.py:30)"),
         (["--strategy", "broken.py:ends"], "strategy: ends failed: SystemExit"),
         (["--strategy", "builtins:int"], "strategy: "),
         (["--strategy", "os:system"], "strategy: "),

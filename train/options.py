@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from train.loggers.catalog import LOGGERS
 from train.parser import absolute_data
 from train.recipe import PRESETS
 from vbs.config import Config, option
@@ -104,6 +105,23 @@ class RecipeOptions(Config):
         flag="set",
         metavar="FIELD=VALUE",
         help="change a field of the recipe, e.g. --set epochs=3 --set lr=0.1 (repeatable)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogOptions(Config):
+    """Destinations of the curves of a training."""
+
+    title = "logging"
+
+    log: tuple[str, ...] = option(
+        ("tensorboard",),
+        metavar="NAME",
+        catalog=LOGGERS,
+        many=True,
+        later=True,
+        help="destinations of curves besides curves.csv: tensorboard (default), mlflow, wandb, "
+        "trackio, csv, or your own package.module:Name; several are allowed",
     )
 
 

@@ -29,6 +29,7 @@ from train.evaluate import PREDICTION, predict
 from train.preprocessing import Preprocessing
 from train.recipe import Recipe
 from train.state import precision
+from train.weight_sources import no_weights
 from vbs.folder import write_whole
 from vbs.json_text import parse_json
 
@@ -87,7 +88,7 @@ def load_teacher(run: Path) -> Teacher:
     """
     path = run / "best.safetensors"
     if not path.is_file():
-        raise ValueError(f"teacher: {run} has no best.safetensors; give the folder of a run")
+        raise ValueError(f"teacher: {no_weights(run)}")
     weights = read_weights(path)
     if "recipe" not in weights.about:
         raise ValueError(f"teacher: {path} was not written by train.run; give the folder of a run")

@@ -17,7 +17,7 @@ from search_spaces.catalog import one_of
 from train.published import DROPOUT, V2_ENDS, published
 from train.recipe_fields import checked_field, describe_field, read_field
 from vbs.plugins import call_with, is_reference, load_object
-from vbs.text import counted, quoted, shortened
+from vbs.text import counted, did_you_mean, quoted, shortened
 
 # How batch-norm statistics are computed (train/norm_momentum.py, train/recalibrate.py). Results and
 # checkpoints store it because short trainings give other accuracies under another rule.
@@ -229,12 +229,8 @@ def check_version(settings: Mapping[str, Any], place: str) -> None:
 
 def unknown_field(name: str) -> str:
     """Return the error message for an unknown field of a recipe."""
-    similar = ""
-    try:
-        one_of("field", name, [field for field in FIELDS if field != "name"], otherwise=" ")
-    except ValueError as error:
-        similar = str(error).rpartition("is unknown; ")[2].strip()
-    return f"a recipe has no field {quoted(name)}; {similar}{' ' if similar else ''}{LISTED}"
+    similar = did_you_mean(name, [each for each in FIELDS if each != "name"])
+    return f"a recipe has no field {quoted(name)}; {f'{similar} {LISTED}'.strip()}"
 
 
 def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:

@@ -109,6 +109,12 @@ def one_of(what: str, name: str, known: Iterable[str], *, otherwise: str = "") -
     known = list(known)
     if name in known:
         return name
+    hint = did_you_mean(name, known) or otherwise or f"use one of {', '.join(known)}"
+    raise ValueError(f"{what}: {quoted(name)} is unknown; {hint}")
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return a hint with up to three similar names, as in `one_of`; "" if none is similar."""
     typed = str(name).removeprefix("--")  # the hyphens would make all options similar
 
     def similarity(candidate: str) -> float:
@@ -120,10 +126,7 @@ def one_of(what: str, name: str, known: Iterable[str], *, otherwise: str = "") -
         return differs, -similarity(candidate), known.index(candidate)
 
     near = sorted((each for each in known if similarity(each) > 0.5), key=distance)[:3]
-    hint = otherwise or f"use one of {', '.join(known)}"
-    if near:
-        hint = f"did you mean {' or '.join(near)}?"
-    raise ValueError(f"{what}: {quoted(name)} is unknown; {hint}")
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def counted(count: int, noun: str) -> str:

@@ -11,4 +11,8 @@ Parser = argparse.ArgumentParser
 
 def experiment_arguments(doc: str | None) -> Parser:
     """Return a parser whose help is an experiment's docstring; the experiment adds options."""
-    return Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return Parser(
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # as in the other commands
+    )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from search_spaces.catalog import one_of
 from vbs.console import print_err
+from vbs.paths import cache_folder
 from vbs.text import shortened
 
 FOLDER = Path(__file__).parents[1] / "peers"
@@ -30,7 +31,7 @@ class PeerEntry(NamedTuple):
     method        of the package that takes part in the comparison.
     package       name of the package.
     requirements  file of pinned versions; None: it runs in this environment.
-    limit         how it is told that a network exceeds the limits.
+    limit         form in which a network that exceeds the limits is reported to it.
     """
 
     method: str
@@ -55,12 +56,6 @@ FRONT_PEERS: dict[str, PeerEntry] = {
     "optuna-nsga2": PeerEntry("NSGA-II", "optuna", None, CONSTRAINT),
     "optuna-motpe": PeerEntry("multi-objective TPE", "optuna", None, CONSTRAINT),
 }
-
-
-def cache_folder() -> Path:
-    """Return the folder of the environments: $VBS_PEERS, or a folder of the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("VBS_PEERS") or Path(cache) / "vision-baseline-search" / "peers")
 
 
 def entry_of(peer: str) -> PeerEntry:
@@ -124,4 +119,5 @@ def install(peer: str) -> None:
 
 
 def _environment(requirements: str) -> Path:
-    return cache_folder() / Path(requirements).stem
+    """Return the folder of an environment, in $VBS_PEERS or the cache."""
+    return Path(os.environ.get("VBS_PEERS") or cache_folder() / "peers") / Path(requirements).stem

@@ -171,8 +171,8 @@ class PeerStrategy:
         cost = self._cost(history, history.genotypes[row : row + 1])
         values = [history.accuracy[row], cost] if self.front else [history.reward[row]]
         succeeded = bool(np.isfinite(history.reward[row]))
-        told = [float(value) for value in values] if succeeded else None
-        self.process.tell(history.genotypes[row].tolist(), told, cost - 1.0)
+        result = [float(value) for value in values] if succeeded else None
+        self.process.tell(history.genotypes[row].tolist(), result, cost - 1.0)
 
     def _tell_again(self, history: History, genotype: np.ndarray) -> None:
         """Send the result of an infeasible or known genotype [1, decisions]."""

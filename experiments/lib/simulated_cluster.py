@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.evaluators.base import Answer, Evaluations, Point
+from nas.evaluators.base import Answer, Point
 from nas.evaluators.surrogate import load_surrogate
 from nas.history import History
 from nas.search.workers import Message, Simulated
@@ -155,9 +155,3 @@ class Watched:
         proposals = self.strategy.propose(history, count, rng)
         self.calls.append((len(history), len(proposals), time.process_time() - began))
         return proposals
-
-
-def answers_of(curves: Curves, genotypes: np.ndarray) -> Evaluations:
-    """Return the ends of the curves of genotypes [n, decisions], as if they had been trained."""
-    answers = [Answer.of_curve(curves(genotype, 0)) for genotype in genotypes]
-    return Evaluations.of_answers(answers)

@@ -107,14 +107,30 @@ def device() -> Task:
 def table() -> Task:
     """Return the task table: two thirds of the real trainings, within 400M FLOPs.
 
-    No other networks may be proposed. The other third is for the development of strategies.
+    No other networks may be proposed. Strategies may be developed on the other third.
     """
-    return _table(held_out=True)
+    networks = space("efficientnet")
+    every = read_table(FILE, networks, column="val_top1")
+    measured = every.measured
+    assert measured is not None
+    # divided by the networks' keys, so that the order of the file does not matter
+    order = np.random.default_rng(0).permutation(np.argsort(networks.keys(measured.genotypes)))
+    third = len(order) // 3
+    rows = np.sort(order[third:])
+    chosen = Measured(measured.genotypes[rows], measured.accuracy[rows])
+    evaluator = TableEvaluator(networks, chosen, np.full(len(rows), NOISE))
 
+    def truth(genotypes: np.ndarray) -> np.ndarray:
+        return evaluator.evaluate(networks, genotypes).accuracy
 
-def development() -> Task:
-    """Return the other third of the trainings, for the development of strategies."""
-    return _table(held_out=False)
+    return Task(
+        networks,
+        Objective(REFERENCE[1], "feasible"),
+        MARKS,
+        False,
+        lambda seed: evaluator,
+        truth,
+    )
 
 
 def front() -> Task:
@@ -146,29 +162,4 @@ def _surrogate(networks: SearchSpace, objective: Objective, marks: tuple[int, ..
         False,
         lambda seed: Oracle(surrogate, seed),
         lambda genotypes: surrogate.predict(genotypes)[0],
-    )
-
-
-def _table(*, held_out: bool) -> Task:
-    networks = space("efficientnet")
-    every = read_table(FILE, networks, column="val_top1")
-    measured = every.measured
-    assert measured is not None
-    # divided by the networks' keys, so that the order of the file does not matter
-    order = np.random.default_rng(0).permutation(np.argsort(networks.keys(measured.genotypes)))
-    third = len(order) // 3
-    rows = np.sort(order[third:] if held_out else order[:third])
-    chosen = Measured(measured.genotypes[rows], measured.accuracy[rows])
-    evaluator = TableEvaluator(networks, chosen, np.full(len(rows), NOISE))
-
-    def truth(genotypes: np.ndarray) -> np.ndarray:
-        return evaluator.evaluate(networks, genotypes).accuracy
-
-    return Task(
-        networks,
-        Objective(REFERENCE[1], "feasible"),
-        MARKS,
-        False,
-        lambda seed: evaluator,
-        truth,
     )

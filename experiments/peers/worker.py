@@ -264,7 +264,7 @@ class SyneTune:
         self.searcher = conformal.ConformalQuantileRegression(
             space, random_seed=search["seed"], num_init_random_draws=search["start"]
         )
-        self.told = 0
+        self.trials = 0
 
     def ask(self) -> Choices:
         config = self.searcher.suggest()
@@ -273,9 +273,9 @@ class SyneTune:
     def tell(self, choices: Choices, values: Values, excess: float) -> None:
         if values is not None:
             self.searcher.on_trial_complete(
-                self.told, dict(zip(self.names, choices, strict=True)), -values[0]
+                self.trials, dict(zip(self.names, choices, strict=True)), -values[0]
             )
-            self.told += 1
+            self.trials += 1
 
 
 class Optuna:

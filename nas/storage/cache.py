@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from vbs.folder import write_json
 from vbs.json_text import parse_json
+from vbs.paths import cache_folder
 from vbs.text import quoted
 
 VERSION = 1  # format of the files; files of another version count as missing
@@ -58,10 +58,7 @@ def key_of(content: Mapping[str, Any]) -> str:
 
 def default_folder() -> Path:
     """Return the default folder of the cache."""
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    # relative paths must be ignored (XDG base directory specification)
-    base = Path(caches) if os.path.isabs(caches) else Path.home() / ".cache"
-    return base / "vision-baseline-search" / "results"
+    return cache_folder() / "results"
 
 
 class Cache:

@@ -52,15 +52,14 @@ def searched(peer: PeerProcess, budget: int) -> History:
     return search(the_space, Synthetic(), LIMIT, strategy, budget, LoopOptions(workers=1))
 
 
-def test_a_peer_is_told_everything_that_was_evaluated(tmp_path: Path) -> None:
+def test_every_evaluation_is_reported_to_a_peer(tmp_path: Path) -> None:
     with fake(tmp_path) as peer:
         history = searched(peer, 20)
         peer.ask()  # so that the peer has read everything before
     first, *lines = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
     assert first["objectives"] == ["reward"]
     assert [each["name"] for each in first["decisions"]] == list(history.space.choices)
-    told = [line for line in lines if line["do"] == "tell"]
-    kept = [line for line in told if line["excess"] <= 0]
+    kept = [line for line in lines if line["do"] == "tell" and line["excess"] <= 0]
     np.testing.assert_array_equal([line["choices"] for line in kept], history.genotypes[:19])
     np.testing.assert_allclose([line["values"][0] for line in kept], history.accuracy[:19])
 

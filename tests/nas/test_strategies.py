@@ -196,6 +196,16 @@ def test_evolution_forgets_the_old() -> None:
     assert ((children != young).sum(1) == 1).all()
 
 
+def test_evolution_has_generations_within_a_small_budget() -> None:
+    strategy = Evolution(population=20, tournament=5)
+    history = tried("random", 40)
+    for count, most in ((5, 5), (1000, 10)):
+        children = strategy.propose(history, count, np.random.default_rng(0))
+        assert 0 < len(children) <= most
+    history = tried("random", 20)  # the first children come from the whole population
+    assert len(strategy.propose(history, 1000, np.random.default_rng(0))) == 5
+
+
 def test_proposals_are_quick() -> None:
     # loose bounds for shared machines; experiments/results has the measured times
     the_space = b0_space()

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -304,6 +305,17 @@ def test_int8_without_images_is_one_line(run, data, capsys):
     error = capsys.readouterr().err
     assert "int8 needs images to calibrate on; name them by --data" in error
     assert error.count("\n") == 1
+
+
+def test_a_program_names_a_missing_photograph(tmp_path):
+    from train.export.programs import program_of
+
+    program = tmp_path / "network.onnx.py"
+    program.write_text(program_of("onnx", "network.onnx"))
+    done = subprocess.run(
+        [sys.executable, str(program), "gone.jpg"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (1, "gone.jpg does not exist\n")
 
 
 def test_programs_are_python_whatever_the_file_is_called():

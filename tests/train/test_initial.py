@@ -198,6 +198,7 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(suffix, tmp_path)
     [
         ("{tmp}/none", " does not exist; give a run, a .safetensors file, timm:NAME"),
         ("{tmp}", "has no best.safetensors"),
+        ("{tmp}/search", r"is the folder of a search; train its network first: train\.run .*best"),
         ("{tmp}/text.safetensors", "truncated or not a safetensors file"),
         ("{tmp}/last.safetensors", "is a training state; give the best.safetensors"),
         ("package:efficientnet_lite9", "did you mean efficientnet_lite0"),
@@ -208,6 +209,8 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(suffix, tmp_path)
 )
 def test_a_source_that_is_none_is_one_line(source, said, tmp_path):
     (tmp_path / "text.safetensors").write_text("no weights")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "best.json").write_text("{}")
     write_state(tmp_path / "last.safetensors", {"x": torch.zeros(1)}, {})
     with pytest.raises(ValueError, match=said) as caught:
         initialise(fresh(), source.format(tmp=tmp_path))

@@ -285,6 +285,29 @@ def test_another_size_is_given_by_name(images, tmp_path) -> None:
     assert sum(stage.stride == 2 for stage in architecture.stages) == 2
 
 
+def test_an_accuracy_near_chance_is_named(network, tmp_path, capsys) -> None:
+    for part, count in (("train", 8), ("test", 2)):
+        for name in toys.CLASSES:  # equal images, so that one class is predicted for all
+            (tmp_path / "grey" / part / name).mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (16, 16), "grey").save(
+                    tmp_path / "grey" / part / name / f"{index}.png"
+                )
+    words = ("--set", "epochs=1")
+    assert run(arguments(network, tmp_path / "grey", tmp_path / "first", *words)) == 0
+    note = "the test accuracy is near chance (33.3%); train for more epochs (--set epochs=N), or"
+    assert note in " ".join(capsys.readouterr().out.split())
+    more = ("--init", str(tmp_path / "first"))  # the user knows of pretrained weights
+    assert run(arguments(network, tmp_path / "grey", tmp_path / "second", *words, *more)) == 0
+    assert "near chance" not in capsys.readouterr().out
+
+
+def test_a_network_that_has_learned_gets_no_advice(network, images, tmp_path, capsys) -> None:
+    assert run(arguments(network, images, tmp_path / "run", "--set", "lr=0")) == 0
+    assert _outcome(tmp_path / "run")["test"]["top1"] > 43.4
+    assert "near chance" not in capsys.readouterr().out
+
+
 def test_weights_come_from_another_run(network, images, tmp_path, capsys) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert run(arguments(network, images, first)) == 0

@@ -104,6 +104,8 @@ def zip_files(path: str) -> Files:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+    except FileNotFoundError:
+        raise ValueError(f"data: {shortened(path)} does not exist") from None
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         reason = shortened(getattr(error, "strerror", None) or str(error))
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 
 from train.data.listing import Found, Listing
 from train.data.stores import FileStore
+from vbs.paths import cache_folder
 
 # name -> torchvision's class, and the content of its folder under the root with its origin
 SETS = {
@@ -31,8 +32,7 @@ SETS = {
 
 def data_root(root: str | Path | None) -> Path:
     """Return the folder of named sets."""
-    default = Path.home() / ".cache" / "vision-baseline-search" / "data"
-    return Path(root or os.environ.get("VBS_DATA") or default)
+    return Path(root or os.environ.get("VBS_DATA") or cache_folder() / "data")
 
 
 def find(name: str, *, root: str | Path | None, download: bool) -> Found:

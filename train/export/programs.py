@@ -8,6 +8,7 @@ needs it, because no other tool builds that network. Preprocessing uses Pillow; 
 from __future__ import annotations
 
 import re
+import textwrap
 
 PREPARED = '''
 def opened(name: str, mode: str) -> Image.Image:
@@ -184,11 +185,9 @@ network = timm_network(about)
 network.load_state_dict(load_file(folder / "model.safetensors"))
 network.eval()  # takes images [n, *input_size] in [0, 1], minus mean, divided by std
 
-if __name__ == "__main__":
-    photos = sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ...")
-    if missing := [name for name in photos if not Path(name).is_file()]:
-        sys.exit(f"{missing[0]} does not exist")
-    for name in photos:
+if __name__ == "__main__":"""
+    + textwrap.indent(_PHOTOS, "    ")
+    + """    for name in photos:
         with torch.inference_mode():
             outputs = network(torch.from_numpy(prepared(name, about["preprocessing"])))
         show(name, outputs.numpy(), about)

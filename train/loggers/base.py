@@ -62,6 +62,9 @@ def numbers(row: Row) -> dict[str, float]:
     }
 
 
-def kept_id(run: Logged, tool: str) -> Path:
-    """Return the file with the id of a run in a tracking tool, used to continue a resumed run."""
-    return run.folder / f".{tool}-run"
+def id_file(tool: str) -> str:
+    """Return the name of the file with the id of a run in a tracking tool.
+
+    A resumed training continues this run. The file is in the folder of the training.
+    """
+    return f".{tool}-run"

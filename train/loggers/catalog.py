@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +20,30 @@ from vbs.text import shortened
 
 
 class Entry(NamedTuple):
-    """A logger: "module:class", and the package that it needs ("" for none)."""
+    """A logger.
+
+    path       "module:class".
+    package    package that it needs; "" for none.
+    server     environment variable that names its server. Without it, the records are stored beside
+               the folder of the training. "": it needs none.
+    resumable  whether it stores the id of its run in a file, see `train.loggers.base.id_file`.
+    """
 
     path: str
     package: str = ""
+    server: str = ""
+    resumable: bool = False
 
 
 LOGGERS = {
     "tensorboard": Entry("train.loggers.tensorboard:TensorBoardLogger"),
-    "mlflow": Entry("train.loggers.mlflow:MlflowLogger", "mlflow"),
-    "wandb": Entry("train.loggers.wandb:WandbLogger", "wandb"),
+    "mlflow": Entry(
+        "train.loggers.mlflow:MlflowLogger",
+        "mlflow",
+        server="MLFLOW_TRACKING_URI",
+        resumable=True,
+    ),
+    "wandb": Entry("train.loggers.wandb:WandbLogger", "wandb", resumable=True),
     "trackio": Entry("train.loggers.trackio:TrackioLogger", "trackio"),
     "csv": Entry("train.loggers.base:Logger"),  # nothing to do: curves.csv is always written
 }
@@ -42,6 +57,17 @@ def check_installed(names: Sequence[str]) -> None:
             raise ValueError(
                 f"--log: {package} is not installed; pip install 'vision-baseline-search[{name}]'"
             )
+
+
+def check_servers(names: Sequence[str]) -> None:
+    """Raise ValueError for a logger without a server whose records would be lost.
+
+    Call it if the folder of the training is temporary.
+    """
+    for name in names:
+        server = LOGGERS[name].server if name in LOGGERS else ""
+        if server and server not in os.environ:
+            raise ValueError(f"log: {name} needs a server if the results go to a URL; set {server}")
 
 
 def import_own(names: Sequence[str]) -> None:

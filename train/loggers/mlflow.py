@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.loggers.base import Logged, Logger, kept_id, numbers
+from train.loggers.base import Logged, Logger, id_file, numbers
 from train.logs import Row
 
 LONGEST = 500  # most characters of a parameter that all MLflow servers accept
@@ -28,7 +28,7 @@ class MlflowLogger(Logger):
         self._client = MlflowClient(
             os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
         )
-        kept = kept_id(run, "mlflow")
+        kept = run.folder / id_file("mlflow")
         if run.resumed_at is not None and kept.exists():
             self._run = kept.read_text().strip()
             self._client.update_run(self._run, status="RUNNING")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.loggers.base import Logged, Logger, kept_id, numbers
+from train.loggers.base import Logged, Logger, id_file, numbers
 from train.logs import Row
 
 
@@ -20,7 +20,7 @@ class WandbLogger(Logger):
     def start(self, run: Logged) -> None:
         import wandb
 
-        kept = kept_id(run, "wandb")
+        kept = run.folder / id_file("wandb")
         known = kept.read_text().strip() if run.resumed_at is not None and kept.exists() else None
         self._run: Any = wandb.init(
             project=run.project,

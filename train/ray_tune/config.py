@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from train.loggers.catalog import LOGGERS, check_installed
-from train.options import DataOptions, RecipeOptions, SizeOptions, network_text
+from train.loggers.catalog import check_installed
+from train.options import DataOptions, LogOptions, RecipeOptions, SizeOptions, network_text
 from train.parser import FACTOR, FACTORS, SCHEDULERS
 from vbs.config import ConfigError, option
 from vbs.console import print_err
@@ -18,7 +18,7 @@ WAITING = 32  # default limit of concurrent trials with several processes, which
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
+class TuneConfig(DataOptions, RecipeOptions, SizeOptions, LogOptions):
     """Trainings of many networks by one recipe, each network with each seed."""
 
     title = "trainings"
@@ -93,15 +93,6 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         old=("--max-concurrent",),
         help=f"trials at once (default: all that fit; with several processes at most {WAITING}, "
         "or as many as fit at first)",
-    )
-    log: tuple[str, ...] = option(
-        ("tensorboard",),
-        metavar="NAME",
-        catalog=LOGGERS,
-        many=True,
-        later=True,
-        help="destinations of the trials' curves besides curves.csv: tensorboard (default), "
-        "mlflow, wandb, trackio, csv, or your own package.module:Name; several are allowed",
     )
     retries: int | None = option(
         None,

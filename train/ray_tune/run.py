@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from train import record
 from train.cluster.connect import probe
 from train.cluster.process import RayLost
-from train.loggers.catalog import import_own
+from train.loggers.catalog import check_servers, import_own
 from train.ray_tune.config import RECORD, TuneConfig
 from train.ray_tune.lease import COMMAND, owned
 from train.ray_tune.page import page
@@ -87,12 +86,8 @@ def _with_data(plan: Plan, store: Store | None, *, resumed: bool) -> TuneResult:
 def _check_loggers(names: Sequence[str], store: Store | None) -> None:
     """Raise ValueError if the user's own loggers cannot be imported, or records would be lost."""
     import_own(names)
-    remote = store is not None and store.local is None
-    if "mlflow" in names and remote and "MLFLOW_TRACKING_URI" not in os.environ:
-        raise ValueError(
-            "log: mlflow needs a tracking server if the results go to a URL; set "
-            "MLFLOW_TRACKING_URI"
-        )
+    if store is not None and store.local is None:
+        check_servers(names)
 
 
 def _train(plan: Plan, store: Store, call: Call) -> TuneResult:

@@ -25,13 +25,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from train.loggers.base import id_file
+from train.loggers.catalog import LOGGERS
 from vbs.folder import write_whole
 from vbs.json_text import parse_json
 from vbs.temporary import process_folder
 
 ANSWER = 60.0  # seconds to wait for the first answer of a remote storage
 # files from which a trial and its runs in tracking tools are resumed
-STATES = ("last.safetensors", "best.safetensors", ".mlflow-run", ".wandb-run")
+STATES = (
+    "last.safetensors",
+    "best.safetensors",
+    *(id_file(name) for name, entry in LOGGERS.items() if entry.resumable),
+)
 
 
 class Store:

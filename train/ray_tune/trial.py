@@ -173,12 +173,10 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
             except Exception as error:
                 if isinstance(error, BrokenCheckpoint):
                     store.remove(f"{path}/last.safetensors")  # the retry starts from the beginning
-                own = not isinstance(error, BrokenCheckpoint | Over) and not is_infrastructure(
-                    error
-                )
-                if not own or (several and _of_another(error)):
+                ours = isinstance(error, BrokenCheckpoint | Over)
+                if ours or is_infrastructure(error) or (several and _of_another(error)):
                     raise
-                _failed(store, trial, shared, report.rows, error, first=process.first)
+                _failed(store, trial, shared, report.rows, error, process)
                 return
             finally:
                 if process.device != "cpu" and torch.cuda.is_available():
@@ -241,13 +239,12 @@ def _failed(
     shared: Share,
     rows: Sequence[Row],
     error: Exception,
-    *,
-    first: bool,
+    process: TrialProcess,
 ) -> None:
     """Record an exception; with several processes, raise it again."""
-    if first:
+    if process.first:
         end(store, trial, shared.settings, rows, failed=reason_of(error))
-    if shared.processes > 1:
+    if process.several:
         _await_ending(store, trial["name"])
         raise error
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.loggers.catalog import LOGGERS, check_installed
-from train.options import DataOptions, DeviceOptions, RecipeOptions, SizeOptions, network_text
+from train.loggers.catalog import check_installed
+from train.options import (
+    DataOptions,
+    DeviceOptions,
+    LogOptions,
+    RecipeOptions,
+    SizeOptions,
+    network_text,
+)
 from vbs.config import option
 from vbs.options import Command
 
@@ -13,7 +20,7 @@ RECORD = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
+class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions, LogOptions):
     """The network, images and recipe of a training."""
 
     title = "training"
@@ -35,16 +42,6 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
         metavar="SOURCE",
         help="initial weights: a run's folder, a .safetensors file, timm:NAME, or "
         "package:efficientnet_lite0 (or lite1, lite2)",
-    )
-
-    log: tuple[str, ...] = option(
-        ("tensorboard",),
-        metavar="NAME",
-        catalog=LOGGERS,
-        many=True,
-        later=True,
-        help="destinations of curves and figures besides curves.csv: tensorboard (default), "
-        "mlflow, wandb, trackio, csv, or your own package.module:Name; several are allowed",
     )
 
     def check(self) -> None:

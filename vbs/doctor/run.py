@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vbs.doctor.config import DoctorConfig
+from vbs.paths import cache_folder
 from vbs.processes import available_cpus
 from vbs.text import printable, shortened
 from vbs.version import VERSION
@@ -183,9 +184,7 @@ def _display(found: Examination) -> Iterable[str]:
 
 
 def _folders(found: Examination) -> Iterable[str]:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    caches = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    cache = caches / "vision-baseline-search"
+    cache = cache_folder()
     for what, place in (("cache", cache), ("results", Path("runs").resolve())):
         yield f"{what} {_shown(place)}: {_state(place, found)}"
     data = os.environ.get("VBS_DATA")

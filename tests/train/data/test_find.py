@@ -28,6 +28,7 @@ from train.data.augment import Augmentation
 from train.data.in_memory import MemorySplit
 from train.data.reading import Reading
 from train.data.source import parse
+from train.data.torchvision_sets import data_root
 
 
 def test_a_folder_reads_as_torchvision_reads_it(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
         ("mnist", {}, "'mnist' is unknown"),
         ("imagefolder:", {}, "is unknown"),
         ("imagefolder:/not/there", {}, "/not/there is not a folder"),
-        ("/not/there.zip", {}, "there.zip cannot be read"),
+        ("/not/there.zip", {}, "there.zip does not exist"),
         ("parquet:/not/there", {}, "no parquet"),
         ("cifar10", {"minival": 1.0}, "minival: 1.0"),
         ("cifar10", {"seed": -1}, "seed: -1"),
@@ -242,6 +243,25 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
 def test_what_cannot_be_loaded_is_refused(text: str, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(text, **options)
+
+
+def test_a_folder_without_a_kind_is_suggested_as_an_imagefolder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "photos", {"train/cat": 1})
+    with pytest.raises(ValueError, match=r"'photos' is unknown; did you mean imagefolder:photos\?"):
+        load("photos")
+
+
+def test_named_sets_are_in_the_folder_of_all_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VBS_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data_root(None) == tmp_path / "vision-baseline-search" / "data"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # must be ignored
+    assert data_root(None) == Path.home() / ".cache" / "vision-baseline-search" / "data"
 
 
 def test_other_numbers_of_channels_are_refused() -> None:
