@@ -31,6 +31,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
 from experiments.lib.arguments import Options
@@ -41,6 +43,7 @@ from experiments.lib.parents import SOURCE, parent_architecture, some_of_cifar10
 from nas.evaluators.inherited import preparation_of, views_of
 from nas.parents.references import SMALLER, UNIFORM
 from nas.search import SearchConfig, run_search
+from search_spaces import loading
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.network import Network
@@ -52,7 +55,7 @@ from train.inherit.importance import Batch
 from train.inherit.inheritance import inheritance, some_batches
 from train.loop import train
 from train.parents import Parent, load_parent
-from train.recipe import Recipe
+from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
@@ -61,6 +64,7 @@ from vbs.json_text import parse_json
 NETWORKS = "networks.json"  # written by the search, read by the arms
 SCRATCH = "search from random weights"
 SCRATCH_SHARE = 0.25  # each share takes half an hour
+SCRATCH_EPOCHS = 10
 SHARES = (0.5, 0.25, 0.1)
 CIFAR10_IMAGES = 200  # of each class, for training and for testing
 
@@ -120,18 +124,24 @@ def _finish(config: SearchConfig, place: Path) -> dict[str, Any]:
     return record
 
 
-def search_from_random_weights(data: str, place: Path, case: Case, seconds: float) -> Architecture:
-    """Search by training from random weights, or finish a started search; return the best network.
+def search_from_random_weights(
+    data: str, place: Path, case: Case, seconds: float
+) -> tuple[Architecture, float]:
+    """Search by training from random weights, or finish a started search.
 
     seconds  time of the search on this machine.
+
+    Returns the best network and the seconds of one epoch of its training.
     """
     flops = cost(replace(parent_architecture(10), resolution=case.resolution)).flops
     config = SearchConfig(
         evaluator="proxy",
         space="compact",
         data=data,
+        fidelity=f"epochs={SCRATCH_EPOCHS},share=1",
         resolution=case.resolution,
         target_flops=int(SCRATCH_SHARE * flops),
+        reward="feasible",  # accuracy within the limit, as in the search from pretrained weights
         budget=1000,  # more than fit into the time
         max_time=seconds,
         changes=case.changes,
@@ -139,8 +149,10 @@ def search_from_random_weights(data: str, place: Path, case: Case, seconds: floa
         device="cpu",
     )
     _finish(config, place)
-    best = parse_json((place / "best.json").read_bytes())
-    return Architecture.from_dict(best["architecture"])
+    network = loading.load(str(place / "best.json"))
+    rows = pd.read_parquet(place / "history.parquet").query("fidelity == 1")
+    trained = float(rows.loc[rows["key"] == network.key, "seconds"].median())
+    return network, trained / SCRATCH_EPOCHS
 
 
 def write_networks(record: Mapping[str, Any], place: Path) -> None:
@@ -161,10 +173,17 @@ def write_networks(record: Mapping[str, Any], place: Path) -> None:
     write_json(place / NETWORKS, found)
 
 
-def add_network(name: str, network: Architecture, place: Path) -> None:
-    """Add a network of another search to the file of `write_networks`."""
+def add_scratch(network: Architecture, epoch_seconds: float, case: Case, place: Path) -> None:
+    """Add the network of `search_from_random_weights` and its recipe to the networks' file."""
     known = parse_json((place / NETWORKS).read_bytes())
-    known[name] = {"architecture": parse_json(network.to_json()), "results": {}}
+    tuned = known[f"found {SCRATCH_SHARE:.0%}"]["results"].values()
+    epochs = round(float(np.mean([each["seconds"] for each in tuned])) / epoch_seconds)
+    recipe = change(preset("proxy"), [*case.changes, f"epochs={max(1, epochs)}"])
+    known[f"{SCRATCH} {SCRATCH_SHARE:.0%}"] = {
+        "architecture": parse_json(network.to_json()),
+        "results": {},
+        "recipe": recipe.to_dict(),
+    }
     write_json(place / NETWORKS, known)
 
 
@@ -172,6 +191,7 @@ def networks_of(place: Path) -> dict[str, dict[str, Any]]:
     """Read the file of `write_networks`, with architectures, and with seeds as integers."""
     return {
         name: {
+            **each,
             "architecture": Architecture.from_dict(each["architecture"]),
             "results": {int(seed): result for seed, result in each["results"].items()},
         }
@@ -188,7 +208,10 @@ def run(
     common = {"name": name, "seed": seed}
     if kind in KINDS[:3] and (found := _by_search(known.get(name), seed)) is not None:
         return {**common, **found}
-    setup = _Setup.of(source, place, replace(recipe_of(known, share), seed=seed), device)
+    recipe = recipe_of(known, share)
+    if kind == SCRATCH:
+        recipe = Recipe.from_dict(known[name]["recipe"])
+    setup = _Setup.of(source, place, replace(recipe, seed=seed), device)
     common["device"] = device_name(device)
     if kind in KINDS[4:]:
         return {**common, **setup.pruned(kind, share, folder)}
@@ -337,7 +360,7 @@ def main() -> None:
     seconds = record["outcome"]["seconds"] / len(SHARES)
     if f"{SCRATCH} {SCRATCH_SHARE:.0%}" not in networks_of(place):
         best = search_from_random_weights(args.data, args.work / "scratch", case, seconds)
-        add_network(f"{SCRATCH} {SCRATCH_SHARE:.0%}", best, place)
+        add_scratch(*best, case, place)
     known = networks_of(place)
     settings = {
         "parent": SOURCE,

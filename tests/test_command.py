@@ -132,6 +132,36 @@ def test_a_signal_is_not_lost_where_python_swallows_exceptions(tmp_path: Path, p
     assert (told.returncode, told.stderr) == (130, "toy: interrupted\n")
 
 
+CLOSING = """
+import logging, os, signal, sqlalchemy
+from sqlalchemy.pool import NullPool
+def run():
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=NullPool)
+    engine.dialect.do_close = lambda connection: os.kill(os.getpid(), signal.SIGTERM)
+    logging.getLogger("sqlalchemy.pool").error("a message of a library")
+    engine.connect().close()
+"""
+
+
+def test_a_signal_while_a_database_is_closed_prints_no_traceback(tmp_path: Path) -> None:
+    """SQLAlchemy logs every exception of a connection that it closes, then raises it again."""
+    (tmp_path / "toy.py").write_text(CLOSING)
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from vbs.command import run_program; run_program('toy', 'toy', 'run')",
+        ],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    expected = "a message of a library\ntoy: interrupted\n"
+    assert (told.returncode, told.stderr) == (130, expected)
+
+
 @pytest.mark.parametrize("place", ["caught", "install", "end_with_parent"])
 def test_a_signal_before_the_command_begins_is_an_interrupt(tmp_path: Path, place: str) -> None:
     (tmp_path / "toy.py").write_text("def run():\n    pass\n")

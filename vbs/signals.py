@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -99,8 +100,10 @@ def caught() -> Iterator[None]:
     """Raise KeyboardInterrupt for signals inside the block; restore the handlers after it.
 
     An interrupt raised where Python ignores exceptions, such as in a `__del__`, is raised again.
+    A library that logs the interrupt before it raises it again, as SQLAlchemy does while it closes
+    a connection, does not print a traceback.
     """
-    before, hook = install(), sys.unraisablehook
+    before, hook, last = install(), sys.unraisablehook, logging.lastResort
     _noted.clear()
 
     def raise_again(event: sys.UnraisableHookArgs) -> None:
@@ -111,11 +114,20 @@ def caught() -> Iterator[None]:
             hook(event)
 
     sys.unraisablehook = raise_again
+    if last is not None:
+        last.addFilter(_not_of_an_interrupt)
     try:
         yield
     finally:
         sys.unraisablehook = hook
+        if last is not None:
+            last.removeFilter(_not_of_an_interrupt)
         _restore(before)
+
+
+def _not_of_an_interrupt(record: logging.LogRecord) -> bool:
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, KeyboardInterrupt)
 
 
 @contextlib.contextmanager

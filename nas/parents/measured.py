@@ -90,15 +90,13 @@ def chosen_finalists(
 ) -> tuple[dict[str, np.ndarray], Times]:
     """Return the networks to fine-tune, name -> genotype [decisions], and the measured times.
 
-    The networks are the `config.finalists` networks of highest reward, named "found 1" and so on,
+    The networks are the first `config.finalists` networks of `ranked`, named "found 1" and so on,
     and the references. If a time on this machine is limited, these networks and the parent are
     measured, and networks that are too slow are replaced.
 
     folder  folder of the search for one target, where measured times are stored.
     """
-    full = np.flatnonzero(history.full)
-    best = history.genotypes[full[np.argsort(-history.reward[full], kind="stable")]]
-    lanes = {FOUND: best, **ordered_references(history.space, history.objective)}
+    lanes = {FOUND: ranked(history), **ordered_references(history.space, history.objective)}
     counts = {name: config.finalists if name == FOUND else 1 for name in lanes}
     kinds = measured_costs(history.objective)
     if not kinds:
@@ -120,6 +118,21 @@ def chosen_finalists(
         for name, each in batches.items():
             kept[name] += [genotype for genotype in each if chooser.is_fast(name, genotype)]
     return _named({name: np.array(each) for name, each in kept.items()}), clock.times()
+
+
+def ranked(history: History) -> np.ndarray:
+    """Return evaluated genotypes int8 [n, decisions]: the best of each resolution, then the others.
+
+    Both parts are in the order of their rewards. Scores before fine-tuning are comparable at one
+    resolution only: they favour networks that keep the parent's layers at a lower resolution, which
+    need less repair, over smaller networks at a higher resolution, which gain more by fine-tuning.
+    """
+    full = np.flatnonzero(history.full)
+    best = history.genotypes[full[np.argsort(-history.reward[full], kind="stable")]]
+    sides = best[:, list(history.space.choices).index("resolution")]
+    _, first = np.unique(sides, return_index=True)
+    rest = np.setdiff1d(np.arange(len(best)), first)
+    return best[np.concatenate([np.sort(first), rest])]
 
 
 @dataclass(frozen=True)

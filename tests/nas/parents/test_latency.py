@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,23 @@ def test_without_limits_of_time_nothing_is_measured(
     named, times = chosen_finalists(history, CONFIG, tmp_path)
     assert {"found 1", "found 3", *reference_genotypes(SPACE, history.objective)} <= {*named}
     assert (times, measurements) == ({}, [])
+
+
+def test_finalists_differ_in_resolution(tmp_path: Path) -> None:
+    """Scores before fine-tuning favour low resolutions, at which few layers are missing."""
+    space = parent_space(replace(toys.PARENT, resolution=64))
+    history = History(space, Objective(1e6, "feasible"))
+    genotypes = np.unique(space.sample(400, np.random.default_rng(1)), axis=0)
+    genotypes = genotypes[space.costs(genotypes).flops <= 1e6]
+    sides = np.array([space.decode(each).resolution for each in genotypes])
+    scores = 60 - 0.5 * sides + np.random.default_rng(2).uniform(0, 1, len(sides))
+    nothing = np.zeros(len(genotypes))
+    history.extend(genotypes, Evaluations(scores, nothing, nothing), space.costs(genotypes))
+    named, _ = chosen_finalists(history, CONFIG, tmp_path)
+    found = [space.decode(named[f"found {place}"]).resolution for place in (1, 2, 3)]
+    assert found == sorted({*sides})[:3]
+    best = genotypes[sides == found[1]][scores[sides == found[1]].argmax()]
+    assert (named["found 2"] == best).all()
 
 
 @pytest.fixture(scope="module")
