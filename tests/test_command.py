@@ -208,6 +208,7 @@ def test_sigterm_is_handled_from_the_first_second(name: str, data: str, tmp_path
     assert "interrupted" in told
 
 
+@pytest.mark.slow
 def test_a_command_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     program = (
         "import subprocess, sys, time\nfrom vbs.children import child_environment\n"

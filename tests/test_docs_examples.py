@@ -50,6 +50,7 @@ def test_space_and_evaluator(tmp_path: Path) -> None:
     assert set(best(out)["choices"]) == {"kernel", "expand", "layers_1", "layers_2", "channels"}
 
 
+@pytest.mark.slow
 def test_strategy_and_reward(tmp_path: Path) -> None:
     words = ["--strategy", f"{EXAMPLES}/my_strategy.py:Greedy"]
     words += ["--reward", f"{EXAMPLES}/my_reward.py:frugal", "--budget", "2000"]

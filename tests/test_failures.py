@@ -96,6 +96,7 @@ def test_failures_of_a_network_are_its_own(error):
     assert not is_out_of_memory(error)
 
 
+@pytest.mark.slow
 def test_torch_texts_are_those_that_torch_raises():
     """The errors are provoked with a limit on the address space."""
     code = """if True:

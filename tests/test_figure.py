@@ -82,6 +82,7 @@ def test_an_unwritable_home_is_one_warning(tmp_path: Path) -> None:
     check(tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_damaged_font_caches_do_not_matter(tmp_path: Path) -> None:
     drawn(tmp_path / "a.png", MPLCONFIGDIR=str(tmp_path / "cache"))
     (cache,) = (tmp_path / "cache").glob("fontlist*.json")

@@ -130,6 +130,7 @@ def test_a_training_prints_and_draws_hostile_names(trained: tuple[Path, str, str
     assert all("optimizer steps are few" in line for line in warnings)  # no warnings about figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["safetensors", "torchscript"])
 def test_an_export_prints_hostile_names(
     form: str, trained: tuple[Path, str, str, int], capsys: pytest.CaptureFixture[str]

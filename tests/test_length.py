@@ -142,6 +142,7 @@ def test_cheaper_fidelities_have_enough_steps_to_be_compared(count: int) -> None
         assert steps_of(cheaper.epochs, round(cheaper.share * count)) >= FIRST_JUDGED
 
 
+@pytest.mark.slow
 def test_a_run_on_few_images_says_how_many_steps_it_takes(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -242,6 +242,7 @@ def test_processes_of_torchrun_are_refused_where_a_living_process_works(
     assert [path.name for path in out.iterdir()] == [FILE]
 
 
+@pytest.mark.slow
 def test_of_searches_that_start_together_one_runs(tmp_path: Path) -> None:
     words = ["--target-flops", "400M", "--budget", "20000", "--out", str(tmp_path / "out")]
     started = {

@@ -99,6 +99,7 @@ def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("vbs: command: 'device kti' is unknown; did you mean device kit")
 
 
+@pytest.mark.slow
 def test_a_command_of_the_script_is_that_of_its_module(tmp_path: Path) -> None:
     words = ["--target-flops", "400M", "--budget", "500", "--out", "found"]
     done = vbs("search", *words, cwd=tmp_path)

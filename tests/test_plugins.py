@@ -170,6 +170,7 @@ def words(place: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_search_by_code_of_a_file(
     toys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_search_by_code_of_a_file(
     assert "finished early, the strategy proposed no new network within the limits" in shown
 
 
+@pytest.mark.slow
 def test_a_search_by_code_of_a_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -592,6 +594,7 @@ def test_what_an_own_evaluator_on_workers_cannot_do(
     assert re.search(message, line), line
 
 
+@pytest.mark.slow
 def test_an_own_evaluator_without_workers_says_what_needs_them(
     toys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

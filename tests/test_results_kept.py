@@ -109,6 +109,7 @@ def test_a_training_whose_pictures_fail_ends_with_its_table(
     assert not list(out.glob("*.png"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_in_the_end_is_a_failed_search_that_can_be_resumed(
     tmp_path: Path,
 ) -> None:

@@ -81,6 +81,7 @@ def test_versions_are_the_same_everywhere(wheel: Path) -> None:
         assert image in (ROOT / place).read_text()
 
 
+@pytest.mark.slow
 def test_search_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     run(

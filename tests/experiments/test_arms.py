@@ -19,6 +19,7 @@ def noted(folder: Path, task: tuple[str, int]) -> None:
     (folder / f"{task[0]}-{task[1]}").write_text(str(os.getpid()))
 
 
+@pytest.mark.slow
 def test_arms_run_in_processes_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,6 +32,7 @@ def test_arms_run_in_processes_of_their_own(
     assert os.getpid() not in processes
 
 
+@pytest.mark.slow
 def test_an_arm_that_fails_ends_the_others_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from experiments.lib.foreign import _flops, fine_tuned
@@ -20,6 +21,7 @@ RECIPE = change(
 )
 
 
+@pytest.mark.slow
 def test_a_module_learns_as_in_our_own_loop(tmp_path: Path) -> None:
     data = load(toys.image_folder(tmp_path / "images"), minival=0.2)
     torch.manual_seed(0)

@@ -121,6 +121,7 @@ def test_a_missing_environment_names_the_command(
         python_of("smak")
 
 
+@pytest.mark.slow
 def test_what_pip_cannot_install_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,7 @@ def test_what_is_no_file_is_refused_in_one_line(tmp_path: Path) -> None:
             read_times(tmp_path / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_few_networks_hold_every_block(name: str) -> None:
     the_space = space(name)

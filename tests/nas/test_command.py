@@ -277,6 +277,7 @@ def test_the_table_fits_a_terminal_of_80_columns(
     assert any("385.8M" in line for line in table)
 
 
+@pytest.mark.slow
 def test_searches_started_together_get_folders_of_their_own(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     arguments = [sys.executable, "-m", "nas.search", "--target-flops", "400M", "--budget", "500"]

@@ -160,6 +160,7 @@ def test_ctrl_c_while_results_are_written_is_too_late(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_what_was_found_and_resume_goes_on(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     arguments = ["--target-flops", "400M", "--budget", "50M", "--out", str(tmp_path / "run")]

@@ -46,6 +46,7 @@ def run(storage: Path, *arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_three_drivers_share_a_search_and_what_a_killed_one_leaves(tmp_path: Path) -> None:
     found = run(tmp_path / "study.db", 0, 3)
     evaluated = [

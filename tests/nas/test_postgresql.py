@@ -80,6 +80,7 @@ def driver(url: str, name: str, log: Path, stuck: int = 0) -> subprocess.Popen[b
     return subprocess.Popen(command, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 def test_three_drivers_of_which_one_is_killed_lose_and_repeat_nothing(
     url: str, tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ def test_a_wrong_url_is_said_in_one_line_without_its_password(postgresql: str) -
         assert password[::-1] not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up_after_seconds() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

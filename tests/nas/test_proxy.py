@@ -215,6 +215,7 @@ def test_a_wrong_fidelity_is_told_in_a_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "other"])
 def test_a_training_with_a_useless_checkpoint_begins_again(tmp_path: Path, damage: str) -> None:
     three = proxy(Fidelity(3))

@@ -69,6 +69,7 @@ def test_several_devices_and_limits_at_once() -> None:
         assert 0 < best[f"{name}_std"] < 0.2 * best[name]
 
 
+@pytest.mark.slow
 def test_a_throughput_is_a_limit_from_below() -> None:
     best = best_of(found(target_throughput="12K", on="a100"))
     assert 1 / best["image_time@a100"] >= 12_000
@@ -77,6 +78,7 @@ def test_a_throughput_is_a_limit_from_below() -> None:
     assert best["flops"] <= 400e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "of", "value"),
     [
@@ -137,6 +139,7 @@ def test_a_search_on_a_device_resumes() -> None:
     assert best_of(again)["latency@zcu102"] <= 5e-3
 
 
+@pytest.mark.slow
 def test_a_factor_of_the_reward_may_be_on_a_device() -> None:
     plain = best_of(found(target_flops="400M"))
     fast = best_of(found(target_flops="400M", also=["throughput@a100:8K:0.3"]))
@@ -146,6 +149,7 @@ def test_a_factor_of_the_reward_may_be_on_a_device() -> None:
     assert fast["flops"] != plain["flops"]
 
 
+@pytest.mark.slow
 def test_a_device_of_ones_own() -> None:
     """By its file, and by its name in a limit; resuming with a changed file is refused."""
     file = own_device()

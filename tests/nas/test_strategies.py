@@ -93,6 +93,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name: str) -> None:
     np.testing.assert_array_equal(resumed.genotypes, whole.genotypes)
 
 
+@pytest.mark.slow
 @ALL
 def test_a_space_with_conditions_and_a_narrow_limit(name: str) -> None:
     the_space = space("mnasnet")
@@ -134,6 +135,7 @@ def test_optunas_samplers_keep_the_promises_but_that_they_resume_exactly(name: s
     np.testing.assert_array_equal(first.genotypes, second.genotypes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["optuna:tpe", "optuna:nsga2"])
 def test_optunas_samplers_end_where_a_small_space_is_exhausted(name: str) -> None:
     objective = Objective(64e6, "feasible")
@@ -152,6 +154,7 @@ def test_an_optuna_sampler_is_told_limits_by_constraints() -> None:
     assert min(trial.value for trial in kept) >= max(trial.value for trial in violated[-1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["local", "evolution", "nsga2", "predictor"])
 def test_learns_more_than_random(name: str) -> None:
     learned = [tried(name, 300, seed=seed).accuracy.max() for seed in range(2)]
@@ -159,6 +162,7 @@ def test_learns_more_than_random(name: str) -> None:
     assert min(learned) > max(drawn)
 
 
+@pytest.mark.slow
 def test_controller_raises_the_reward_it_is_given() -> None:
     history = tried("controller", 1000, workers=20)
     assert history.reward[-200:].mean() > history.reward[:200].mean() + history.reward[:200].std()

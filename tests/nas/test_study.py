@@ -203,6 +203,7 @@ def test_a_driver_elsewhere_is_gone_after_the_grace(
     assert history_of(remote).accuracy.tolist() == [61.0]
 
 
+@pytest.mark.slow
 def test_a_driver_killed_at_any_moment_leaves_whole_trials(url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     ends = 0

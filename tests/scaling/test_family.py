@@ -187,6 +187,7 @@ def test_times_are_predicted_where_a_table_has_the_blocks(tmp_path: Path) -> Non
     assert "predicted_latency" not in second
 
 
+@pytest.mark.slow
 def test_times_are_measured(tmp_path: Path) -> None:
     base = tmp_path / "base.json"
     base.write_text(dataclasses.replace(zoo("efficientnet_b0"), resolution=32).to_json())
@@ -337,6 +338,7 @@ def test_a_family_shrinks_below_its_base(words: list[str], tmp_path: Path) -> No
     assert (tmp_path / "f/members/phi-2.json").is_file()
 
 
+@pytest.mark.slow
 def test_exact_budgets_of_shrunk_members(tmp_path: Path) -> None:
     for words in (
         ["--phi", "-3..2"],
@@ -425,6 +427,7 @@ def test_the_top1_of_a_search_is_not_called_known(
     assert "known" not in printed
 
 
+@pytest.mark.slow
 def test_the_next_members_are_forecast_from_trained_ones(tmp_path: Path) -> None:
     series = {"b0": 77.1, "b1": 79.1, "b2": 80.1, "b3": 81.6}
     known = [f"{name}={top1}" for name, top1 in series.items()]

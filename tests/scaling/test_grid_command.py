@@ -292,6 +292,7 @@ def test_a_base_that_is_none_is_told_before_images_are_sought(
     assert capsys.readouterr().err.count("scaling.grid: network: 'nope' is unknown") == 2
 
 
+@pytest.mark.slow
 def test_a_base_for_small_images_keeps_its_form(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

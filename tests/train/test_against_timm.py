@@ -151,6 +151,7 @@ def test_bench_prints_what_it_promises(
     }
 
 
+@pytest.mark.slow
 def test_peak_memory_is_reported_by_a_process_of_its_own(network_file: Path) -> None:
     child = json.dumps({"case": "proxy-32", "setting": {"side": "ours"}})
     texts = ["--network", str(network_file), "--batch", "64", "--child", child]

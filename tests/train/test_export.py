@@ -138,6 +138,7 @@ def test_timm_rebuilds_networks_of_the_spaces(name, small_images):
     pytest.fail("timm could express fewer than 2 of 300")
 
 
+@pytest.mark.slow
 def test_what_timm_can_express_of_any_networks_it_computes():
     rng = np.random.default_rng(0)
     rebuilt = 0
@@ -270,6 +271,7 @@ def test_onnxruntime_computes_the_network_at_any_batch_size(padding, tmp_path):
     assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()  # no local paths
 
 
+@pytest.mark.slow
 def test_torchscript_runs_alone_at_any_size(tmp_path):
     run = a_run(tmp_path / "run", dataclasses.replace(SMALL, padding="same"))
     result = exported(run, "torchscript", out=str(tmp_path / "net.pt"))
@@ -362,6 +364,7 @@ def test_each_batch_is_judged_by_its_own_scale(monkeypatch):
     assert compare.compare(network, network, pictures).equal
 
 
+@pytest.mark.slow
 def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
     run = a_run(tmp_path / "run", dataclasses.replace(PLAIN, classes=2))
     rng = np.random.default_rng(0)
@@ -386,6 +389,7 @@ def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
         assert ("accuracy not measured" in streams.out) == (name != "c")
 
 
+@pytest.mark.slow
 def test_the_command_it_prints_runs(tmp_path, capsys, monkeypatch):
     run = a_run(tmp_path / "a run's")
     monkeypatch.chdir(tmp_path)  # printed paths are relative to the current folder

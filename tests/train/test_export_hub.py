@@ -88,6 +88,7 @@ def test_timm_loads_a_published_network_by_its_name(data, tmp_path, capsys):
     assert "The published network mobilenetv2\\_100." in card
 
 
+@pytest.mark.slow
 def test_a_searched_network_has_a_card_and_a_program(data, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)  # printed paths are relative to the current folder
     search = tmp_path / "search"

@@ -96,6 +96,7 @@ def record_of(path: Path) -> dict:
     return json.loads(path.with_name(f"{path.name}.json").read_text())
 
 
+@pytest.mark.slow
 def test_int8_is_measured_and_recorded(run, tmp_path, capsys):
     folder = run("plain")
     words = [str(folder), "--to", "onnx", "--precision", "int8", "--max-loss", "6"]
@@ -152,6 +153,7 @@ def test_int8_weights_have_a_scale_for_each_channel(run):
     assert notes["classes"] == list(CLASSES)
 
 
+@pytest.mark.slow
 def test_a_loss_fails_with_the_layers_that_hurt(run, capsys):
     folder = run("outlier")
     words = [str(folder), "--to", "onnx", "--precision", "int8", "--calibration", "24"]
@@ -220,6 +222,7 @@ def test_probabilities_of_a_file_are_not_softmaxed_again(run, tmp_path, capsys):
     assert all(a == pytest.approx(b, abs=1e-4) for a, b in numbers if isinstance(a, float))
 
 
+@pytest.mark.slow
 def test_fp16_halves_the_file(run, capsys):
     folder = run("plain")
     assert export([str(folder), "--to", "onnx", "--precision", "fp16"]) == 0

@@ -71,6 +71,7 @@ def test_a_child_that_is_the_parent_has_its_weights(name: str) -> None:
     assert all(torch.equal(found[key], own[key]) for key in own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARENTS)
 def test_the_weights_of_any_child_load(name: str) -> None:
     network = trained(name)

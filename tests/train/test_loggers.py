@@ -45,6 +45,7 @@ def log(names: Sequence[str], run: Logged, rows: Sequence[Row], *, resumed: int 
         loggers.finish({"test_top1": 61.0}, [text])
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_curves_scores_files_and_the_network(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     run = logged(tmp_path)
@@ -64,6 +65,7 @@ def test_mlflow_keeps_curves_scores_files_and_the_network(tmp_path: Path) -> Non
     assert files == {"architecture.json", "run.json"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_not_left_running(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     run = logged(tmp_path)

@@ -316,6 +316,7 @@ def test_steps_share_their_images_without_overlap() -> None:
     assert math.isclose(len(seen[0]), len(seen[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
 def test_memory_that_tensors_free_is_kept_for_the_next_step() -> None:
     """Counts page faults of consecutive steps in a separate process."""

@@ -147,6 +147,7 @@ def test_a_student_can_be_exported_and_be_a_teacher(whole: Path, tmp_path: Path)
     assert training["data_settings"]["seed"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [("round-1",), ("round-1/student",), ("round-2",)])
 def test_a_killed_run_is_resumed_from_any_step(
     whole: Path, tmp_path: Path, lost: tuple[str, ...]

@@ -77,6 +77,7 @@ def test_the_average_equals_torchs_own_with_that_momentum() -> None:
         torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3, 8, 20])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_short_training_is_evaluated_with_the_statistics_of_its_weights(
@@ -237,6 +238,7 @@ def test_a_change_of_the_input_side_begins_the_average_again(monkeypatch) -> Non
     assert seen == [(0, False)] * 2
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_compiled_at_most_twice() -> None:
     from torch._dynamo.testing import CompileCounter
 

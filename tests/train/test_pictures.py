@@ -266,6 +266,7 @@ def test_no_outputs_have_no_mistakes() -> None:
     assert worst(np.eye(2), np.arange(2), 3).tolist() == []
 
 
+@pytest.mark.slow
 def test_many_figures_leave_nothing_behind_and_no_window_system(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 

@@ -78,6 +78,7 @@ def test_a_students_folder_is_not_resumed_as_a_run(network, images, tmp_path, ca
     assert "train.noisy_student --resume" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_unreadable_test_image_is_named_and_costs_nothing_else(
     network, tmp_path, monkeypatch
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_folder_with_results_is_not_overwritten(network, images, tmp_path, cap
     assert (tmp_path / "best.safetensors").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed(network, images, tmp_path) -> None:
     out = tmp_path / "run"
     words = arguments(network, images, out, "--set", "epochs=4000", "--set", "warmup_epochs=1")
@@ -251,6 +253,7 @@ def test_an_interrupted_run_is_resumed(network, images, tmp_path) -> None:
     assert run(["--resume", "--out", str(out)]) == 2, "another recipe must be refused"
 
 
+@pytest.mark.slow
 def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
     out = tmp_path / "run"
     assert run(arguments(network, images, out)) == 0
@@ -308,6 +311,7 @@ def test_a_network_that_has_learned_gets_no_advice(network, images, tmp_path, ca
     assert "near chance" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_weights_come_from_another_run(network, images, tmp_path, capsys) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert run(arguments(network, images, first)) == 0

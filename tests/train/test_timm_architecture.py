@@ -100,6 +100,7 @@ def test_a_network_of_the_zoo_is_found_to_be_that(name):
     assert architecture_of(name, shapes(name), published.resolution) == published
 
 
+@pytest.mark.slow
 def test_random_networks_survive_timm_and_back():
     rng, count = np.random.default_rng(0), 0
     for _ in range(1500):

@@ -59,6 +59,7 @@ def test_recorded_scores_beat_the_ridge() -> None:
             assert found["coverage_95"] == pytest.approx(0.95, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_held_out_prediction_is_as_recorded(shared_data: Path) -> None:
     """Fits five folds from the measurements."""
     data = read_speeds(shared_data / "imagenet_measurements" / "train.parquet", SPACE)

@@ -303,6 +303,7 @@ def test_spaces_without_stages_are_refused() -> None:
         design(space, 5, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_sums_equal_the_costs_of_the_networks() -> None:
     for name in ("efficientnet", "mnasnet", "efficientnetv2"):
         space = space_named(name)

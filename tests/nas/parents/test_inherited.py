@@ -38,6 +38,7 @@ def evaluator(data: Data, parent: str, **options: object) -> Inherited:
     return Inherited(data, parent, RECIPE, device="cpu", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 def test_scores_are_accuracies_that_are_equal_every_time(
     data: Data, parent: str, score: str

@@ -51,6 +51,7 @@ def trained(weights: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_every_network_of_every_space_takes_its_weights_strictly(name: str) -> None:
     the_space = space(name, resolution=32, classes=10, small_images=True, width=0.25)

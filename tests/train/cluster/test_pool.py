@@ -113,6 +113,7 @@ def test_a_busy_pool_refuses_more(pool: Pool) -> None:
         ended += sum(isinstance(item, Ended) for _, item in pool.wait(5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deaths", "said", "words"),
     [(1, ["begun", "begun", "survived"], ""), (2, ["begun", "begun"], "its process died")],
@@ -126,6 +127,7 @@ def test_a_job_whose_process_dies_is_started_once_more(
     assert bool(words) == bool(result[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [1, 3])
 def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int
@@ -147,6 +149,7 @@ def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
     assert pool.ready(PATIENCE) == 2
 
 
+@pytest.mark.slow
 def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) -> None:
     with Pool(pool_jobs.make, Place(1, address=cluster.address), timeout=0.5) as pool:
         pool.ready(PATIENCE)
@@ -179,6 +182,7 @@ def test_jobs_of_a_lost_node_are_run_elsewhere(cluster: Any, tmp_path: Path) -> 
     assert ended == {1: Ended(""), 2: Ended("")}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_set_up_is_reported_at_once(cluster: Any) -> None:
     with (
         Pool(pool_jobs.broken, Place(1, address=cluster.address)) as pool,

@@ -179,6 +179,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_ray_here_is_protected_and_leaves_nothing_in_home_or_environment(home: Path) -> None:
     assert alone(LOCAL, HOME=str(home)) == "done\n"
     assert [path.name for path in home.rglob("*")] == [".ray", "auth_token"]
@@ -296,6 +297,7 @@ class Zeros:
         return torch.zeros(1000)
 
 
+@pytest.mark.slow
 def test_loader_processes_work_with_a_long_tmpdir(tmp_path: Path) -> None:
     long = tmp_path / ("long" * 20)
     long.mkdir()

@@ -196,6 +196,7 @@ def test_bombs_are_refused_in_one_line(side: int) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_pillow_adds_no_lines_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(png(12_000, 12_000, 8, b"\0" * 1000))
     (tmp_path / "odd.tif").write_bytes(tiff((50838, 4, 2**31, b"\xff\xfe\0\1")))

@@ -291,6 +291,7 @@ def test_nothing_readable_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_odd_sizes_are_streamed(tmp_path: Path) -> None:
     place = folder_of(
         tmp_path, {"train/a": 5, "train/b": 5, "test/a": 2}, lambda n: (1 + n % 7 * 9, 40 - n % 5)

@@ -106,6 +106,7 @@ def test_a_trial_that_was_cut_off_is_resumed_from_what_is_on_disk(
     assert tables[0]["image"].to_pylist() == list(range(30))  # images without names by index
 
 
+@pytest.mark.slow
 def test_a_trial_is_a_run_of_the_project_in_every_tracking_tool(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     out = tmp_path / "many"
