@@ -61,6 +61,7 @@ from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
 from vbs.json_text import parse_json
 
+ENDED = ("finished", "out of time")  # states of a search that is not resumed
 NETWORKS = "networks.json"  # written by the search, read by the arms
 SCRATCH = "search from random weights"
 SCRATCH_SHARE = 0.25  # each share takes half an hour
@@ -116,10 +117,10 @@ def _finish(config: SearchConfig, place: Path) -> dict[str, Any]:
     """Run a search, or resume a started one; return its record."""
     if not (place / "search.json").is_file():
         run_search(config, out=place)
-    elif parse_json((place / "search.json").read_bytes())["status"] != "finished":
+    elif parse_json((place / "search.json").read_bytes())["status"] not in ENDED:
         run_search(out=place, resume=True)
     record = parse_json((place / "search.json").read_bytes())
-    if record["status"] != "finished":
+    if record["status"] not in ENDED:
         raise KeyboardInterrupt
     return record
 
