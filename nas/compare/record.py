@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from nas.compare.comparison import SearchComparison, marks
 from nas.compare.config import FIGURE, RECORD, TABLE, CompareConfig
 from nas.compare.page import page
 from nas.compare.result import CompareResult
+from vbs.config import ConfigError
+from vbs.config_file import resumed, stored_values
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json, write_whole
 from vbs.json_text import parse_json
 from vbs.lock import FILE as LOCK
 from vbs.page.parts import write_page
-from vbs.text import csv_cell, quoted
+from vbs.text import csv_cell, quoted, shell_word
 
 OVER = ("finished", "exhausted", "out of time")  # statuses of searches that ended by themselves
 # columns of comparison.csv; behind: mean of the best group minus that of this group
@@ -38,6 +40,22 @@ def check_unused(folder: Path, config: CompareConfig) -> None:
             f"out: {folder} contains {quoted(others[0], 60)}, which is no part of a comparison; "
             "use another --out"
         )
+
+
+def read_earlier(folder: Path, changes: Mapping[str, Any]) -> CompareConfig:
+    """Return the options of the comparison in a folder, with changes.
+
+    Raises ValueError if there is none, or if an option changes that must stay.
+    """
+    config = resumed(CompareConfig, changes, folder / RECORD, what="comparison")
+    known = stored_values(CompareConfig, folder / RECORD, what="comparison")["strategies"]
+    if not {*known} <= {*config.strategies}:
+        every = ",".join(dict.fromkeys([*known, *config.strategies]))
+        raise ConfigError(
+            "strategies",
+            f"a resumed comparison keeps its strategies; use --strategies {shell_word(every)}",
+        )
+    return config
 
 
 def is_over(folder: Path, config: CompareConfig) -> bool:

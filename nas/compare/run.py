@@ -19,7 +19,7 @@ from nas.search.run import run_search
 from vbs import signals
 from vbs.command import Failure
 from vbs.config import code_values, given_values, options
-from vbs.config_file import check_call, resumed
+from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
 from vbs.page.parts import REPORT
@@ -53,7 +53,7 @@ def run_compare(
         if resume:
             if not place:
                 raise ValueError("resume: the folder of the comparison is missing; use --out DIR")
-            config = resumed(CompareConfig, changes or {}, Path(place, RECORD), what="comparison")
+            config = record.read_earlier(Path(place), changes or {})
         assert config is not None  # see check_call
         if config.searches:
             compare_searches(config.groups)  # reports mistakes before a folder is created
