@@ -34,7 +34,8 @@ def check_unused(folder: Path, config: CompareConfig) -> None:
     if not folder.is_dir() or (folder / RECORD).exists():  # results_folder reports a comparison
         return
     own = {LOCK, *(() if config.searches else (each.folder for each in config.planned()))}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in own)
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    others = sorted(set(names) - own)
     if others:
         raise ValueError(
             f"out: {folder} contains {quoted(others[0], 60)}, which is no part of a comparison; "

@@ -17,7 +17,6 @@ from vbs.options import option_words
 from vbs.page.parts import REPORT
 from vbs.tables import Console, Table
 from vbs.text import shortened
-from vbs.units import clock
 
 HEADING = "mean best reward with 95% interval after a number of evaluations"
 LONGEST_NAME = 40  # characters of a group in tables
@@ -26,7 +25,7 @@ MOST_LISTED = 6  # most searches in a suggested command
 
 def show_result(result: CompareResult) -> None:
     """Print the table, the difference of the best two groups, and the files."""
-    print_out(f"{HEADING} ({clock(result.seconds)}):")
+    print_out(f"{HEADING}:")
     console = Console(piped_width=130)
     table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     narrow = console.width < 130

@@ -14,8 +14,11 @@ import pytest
 from nas import compare_searches, run_search
 from nas.compare import CompareConfig, run, run_compare
 from nas.compare.comparison import marks
+from nas.compare.config import COMMAND
 from nas.compare.report import table_of
 from tests.commands import ROOT, compare
+from vbs.config import from_values
+from vbs.options import read_request, words_of
 
 OWN = f"{ROOT}/docs/examples/my_strategy.py:Greedy"
 SHARED = ["--target-flops", "400M", "--budget", "40"]
@@ -242,6 +245,15 @@ def test_a_strategy_that_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     first = ["--strategies", f"{file}:Wrong", *SHARED, "--out", str(tmp_path / "first")]
     assert compare(first) == 2
     assert not (tmp_path / "first" / "comparison.json").exists()  # the command can be repeated
+
+
+def test_options_are_read_and_written_with_commas() -> None:
+    config = CompareConfig(strategies="random, local", target_flops="400M", budget=40)
+    assert config.strategies == ("random", "local")
+    words = words_of(COMMAND, config)
+    assert words[words.index("--strategies") + 1] == "random,local"
+    assert from_values(CompareConfig, read_request(COMMAND, words).values) == config
+    assert config.groups == {}
 
 
 def test_marks_are_round_numbers_up_to_the_last_evaluation(finished: Path) -> None:
