@@ -116,7 +116,7 @@ def _search(folder: Path, config: CompareConfig, planned: Planned) -> None:
         else:
             result = run_search(search, out=place)
     except ValueError as error:
-        if not list(folder.glob("*/history.parquet")):
+        if not list(folder.glob("*/search.json")):
             (folder / RECORD).unlink()  # another comparison may use the folder
         raise ValueError(f"{planned.name}, seed {planned.seed}: {error}") from None
     signals.raise_noted()
