@@ -83,7 +83,10 @@ def _ahead(comparison: SearchComparison, first: str, second: str) -> str:
     """Return a sentence on the difference of the best two groups."""
     found = comparison.difference(first, second)
     names = [shortened(name, LONGEST_NAME) for name in (first, second)]
-    text = f"after {comparison.evaluations:,} evaluations, {names[0]} is above {names[1]} by"
+    after = f"after {comparison.evaluations:,} evaluations"
+    if found.mean == 0:
+        return f"{after}, the means of {names[0]} and {names[1]} are equal"
+    text = f"{after}, {names[0]} is above {names[1]} by"
     if math.isnan(found.low):
         return f"{text} {found.mean:.2f}; an interval needs two or more searches of each"
     if found.low > 0:

@@ -212,7 +212,7 @@ def test_finished_searches_are_compared_in_groups(
     words = [f"random={finished}/random-0,{finished}/random-1", f"own={own[0]},{own[1]}"]
     out = tmp_path / "out"
     assert compare([*words, "--out", str(out)]) == 0
-    assert re.search("(own is above random|random is above own) by", capsys.readouterr().out)
+    assert "\nafter 40 evaluations, " in capsys.readouterr().out
     values = [list(row.values())[2:] for row in rows_of(out)]
     assert values == [list(row.values())[2:] for row in rows_of(finished)]
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == []
@@ -260,6 +260,15 @@ def test_options_are_read_and_written_with_commas() -> None:
     assert words[words.index("--strategies") + 1] == "random,local"
     assert from_values(CompareConfig, read_request(COMMAND, words).values) == config
     assert config.groups == {}
+
+
+def test_equal_groups_are_called_equal(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished / "random-0", tmp_path / "copy")
+    words = [f"a={finished}/random-0", f"b={tmp_path}/copy", "--out", str(tmp_path / "out")]
+    assert compare(words) == 0
+    assert "after 40 evaluations, the means of a and b are equal" in capsys.readouterr().out
 
 
 def test_marks_are_round_numbers_up_to_the_last_evaluation(finished: Path) -> None:
