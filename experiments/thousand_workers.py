@@ -41,6 +41,7 @@ from experiments.lib.common import RESULTS, settings_of_machine
 from vbs.console import print_err, print_out
 from vbs.folder import write_json
 from vbs.json_text import parse_json
+from vbs.text import one_of
 
 RESULT = RESULTS / "thousand_workers.json"
 URL = "TEST_POSTGRESQL_URL"
@@ -91,9 +92,15 @@ def main() -> int:
     if options.only:
         write_json(options.found, one_part(options.only, options.share))
         return 0
+    parts = [one_of("--parts", each, PARTS) for each in options.parts.split(",")]
+    if parts == ["drivers"] and not os.environ.get(URL):
+        raise ValueError(
+            f"--parts drivers: needs a database; set {URL} to the URL of a PostgreSQL database, "
+            "e.g. postgresql://USER@HOST/NAME, or use python tests/nas/postgresql.py COMMAND"
+        )
     place = RESULT if options.share == 1 else Path(tempfile.gettempdir(), RESULT.name)
     known = parse_json(place.read_bytes()) if place.is_file() else {}
-    for part in options.parts.split(","):
+    for part in parts:
         if part == "drivers" and not os.environ.get(URL):
             print_err(f"drivers: left out, {URL} names no database; see --help")
             continue

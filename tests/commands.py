@@ -16,6 +16,7 @@ from vbs.command import command_line
 # commands as functions of their words that return the exit code
 search = partial(command_line, "nas.search")
 block_times = partial(command_line, "nas.block_times")
+compare = partial(command_line, "nas.compare")
 fidelity = partial(command_line, "nas.fidelity")
 grid = partial(command_line, "scaling.grid")
 family = partial(command_line, "scaling.family")
@@ -64,6 +65,7 @@ def commands(data: str) -> dict[str, list[str]]:
     network = ["mobilenet_v2", "--data", data, "--width", "0.1", "--set", "epochs=40"]
     return {
         "nas.search": ["--target-flops", "400M", "--budget", "50M"],
+        "nas.compare": ["--strategies", "random", "--target-flops", "400M", "--budget", "50M"],
         "nas.search measured": [
             "--evaluator",
             "proxy",

@@ -20,7 +20,7 @@ from vbs.folder import write_whole
 # those that import torch before anything can be interrupted take seconds
 NAMES = [
     name
-    if name in ("nas.search", "scaling.family", "train.ray_tune")
+    if name in ("nas.search", "nas.compare", "scaling.family", "train.ray_tune")
     else pytest.param(name, marks=pytest.mark.slow)
     for name in commands("")
 ]

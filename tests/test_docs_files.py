@@ -6,6 +6,10 @@ import re
 
 import pytest
 
+from nas.compare.config import FIGURE as FIGURE_OF_COMPARISON
+from nas.compare.config import RECORD
+from nas.compare.config import TABLE as TABLE_OF_COMPARISON
+from nas.compare.record import COLUMNS as COMPARED
 from nas.history_file import MEANING
 from nas.parents.report import FIGURE, TABLE
 from nas.search import record as search_record
@@ -29,6 +33,7 @@ def section(title: str) -> str:
     ("title", "names"),
     [
         ("nas.search", [*search_record.FILES, *MEANING, *MEASURED, TABLE, FIGURE]),
+        ("nas.compare", [RECORD, TABLE_OF_COMPARISON, FIGURE_OF_COMPARISON, *COMPARED]),
         ("train.run", [*train_record.FILES, *CURVES]),
         ("train.ray_tune", TRIALS),
     ],

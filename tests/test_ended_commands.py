@@ -21,6 +21,7 @@ from vbs.temporary import PREFIX, sweep, temporary_folder
 RECORDS = {
     "nas.search": "search.json",
     "nas.search measured": "search.json",
+    "nas.compare": "comparison.json",
     "nas.fidelity": "fidelity.json",
     "train.run": "run.json",
     "train.ray_tune": "run.json",

@@ -26,6 +26,7 @@ from vbs.lock import FILE, owned, this_process
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search": ("tests.commands", "search"),
     "nas.search measured": ("tests.commands", "search"),
+    "nas.compare": ("tests.commands", "compare"),
     "nas.fidelity": ("tests.commands", "fidelity"),
     "train.run": ("tests.commands", "train_run"),
     "train.ray_tune": ("tests.commands", "ray_tune"),

@@ -17,7 +17,7 @@ from tests.nas.toys import Synthetic, small_space
 from train.logs import Progress as TrainingProgress
 from train.ray_tune.progress import Trials
 from vbs import progress
-from vbs.progress import Progress, Pulse, State, seconds_left, timing
+from vbs.progress import Progress, Pulse, State, labelled, seconds_left, timing
 
 
 def test_times_are_labelled() -> None:
@@ -105,6 +105,20 @@ def test_a_resumed_run_shows_what_was_done_before_and_counts_its_own_speed(capsy
     first, *_, last = err(capsys)
     assert first == "60 of 80 trained before"
     assert last == "70 of 80 trained, 0:00 elapsed, 0:00 left, best 61.20%"
+
+
+def test_lines_of_several_runs_begin_with_their_names(capsys, history) -> None:
+    with labelled("search 2 of 4"), labelled("random, seed 0"):
+        with Progress(State(0, 8, "evaluated")) as shown:
+            shown.update(State(4, 8, "evaluated"))
+        with TrainingProgress(2, 400) as training:
+            training.epoch({"epoch": 1, "step": 200})
+    with Progress(State(1, 8, "evaluated")):
+        pass
+    first, *_, second, third = err(capsys)
+    assert first.startswith("search 2 of 4: random, seed 0: 4 of 8 evaluated, ")
+    assert second.startswith("search 2 of 4: random, seed 0: epoch 1/2, ")
+    assert third == "1 of 8 evaluated before"
 
 
 def test_updates_print_about_so_many_lines(capsys) -> None:

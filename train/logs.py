@@ -19,7 +19,7 @@ from typing import Any
 
 from vbs.console import print_err
 from vbs.folder import write_whole
-from vbs.progress import Pulse, timing
+from vbs.progress import Pulse, label, timing
 from vbs.tables import Console
 from vbs.text import csv_cell, printable
 from vbs.units import clock
@@ -195,6 +195,7 @@ class Progress:
     """Progress on stderr, as a context manager.
 
     A terminal shows a bar. A pipe gets a line for each epoch, and at least one every half minute.
+    Elapsed times are those of this run; a resumed run does not count earlier parts.
 
     epochs, steps    of the whole training.
     history          rows of the finished epochs of a resumed run.
@@ -221,8 +222,7 @@ class Progress:
         for row in history:
             self._learn(row)
         self._step = int(self._row.get("step") or 0)
-        self._earlier = float(self._row.get("seconds") or 0)
-        self._started = time.monotonic()
+        self._started, self._label = time.monotonic(), label()
         self._marks = [(self._started, self._step)] * 2  # start of the last two epochs
         self._next = 0.0  # time of the next redraw of the bar
         self._first = True
@@ -303,7 +303,7 @@ class Progress:
     def _status(self) -> str:
         """Return the text beside the bar; at most 80 columns with the shortest bar."""
         epoch = min(int(self._row.get("epoch") or 0) + 1, self._epochs)
-        parts = [f"epoch {epoch}/{self._epochs}", f"step {self._step:,}"]
+        parts = [f"{self._label}epoch {epoch}/{self._epochs}", f"step {self._step:,}"]
         if self._loss is not None:
             parts.append(f"loss {self._loss:.3f}")
         began, step = self._marks[1]
@@ -321,14 +321,15 @@ class Progress:
     def _within(self) -> str:
         """Return a line on the progress within a long epoch."""
         epoch = min(int(self._row.get("epoch") or 0) + 1, self._epochs)
-        spent = self._earlier + time.monotonic() - self._started
+        spent = time.monotonic() - self._started
         at = f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}, step {self._step:,}"
-        return f"{at} of {self._steps:,}, {timing(spent, self._left())}"
+        times = timing(spent, self._left())
+        return f"{self._label}{at} of {self._steps:,}, {times}"
 
     def _line(self) -> str:
         """Return a line on an epoch, without values that were not measured."""
         row, width = self._row, len(str(self._epochs))
-        parts = [f"epoch {int(row.get('epoch') or 0):>{width}}/{self._epochs}"]
+        parts = [f"{self._label}epoch {int(row.get('epoch') or 0):>{width}}/{self._epochs}"]
         if (resolution := row.get("resolution")) is not None:
             parts.append(f"{int(resolution):>3} px")
         if self._loss is not None:
@@ -341,10 +342,7 @@ class Progress:
             parts.append(f"ema top-1 {averaged:5.2f}%")
         if (speed := row.get("images_per_second")) is not None:
             parts.append(f"{speed:>7,.0f} images/s")
-        seconds = row.get("seconds")
-        if seconds is None:
-            seconds = self._earlier + time.monotonic() - self._started
-        parts.append(f"{clock(seconds):>7} elapsed")
+        parts.append(f"{clock(time.monotonic() - self._started):>7} elapsed")
         if not math.isnan(left := self._left()):
             parts.append(f"{clock(left):>7} left")
         return ", ".join(parts)

@@ -84,6 +84,7 @@ class Option:
     flag     name of the option if it differs from the field, such as "set".
     old      earlier spellings of the option; they are accepted with a warning.
     many     whether one flag takes several values (otherwise the flag is repeated).
+    commas   whether commas separate the values of a text.
     """
 
     help: str = ""
@@ -96,6 +97,7 @@ class Option:
     flag: str = ""
     old: tuple[str, ...] = ()
     many: bool = False
+    commas: bool = False
 
 
 def option(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
@@ -226,8 +228,15 @@ def converted(config: type[Config], name: str, value: Any) -> Any:
         return None
     if kind.many:
         values = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+        if known.commas:
+            values = [part for each in values for part in _parts(each)]
         return tuple(_checked(name, kind.base, known, each) for each in values)
     return _checked(name, kind.base, known, value)
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return the parts of a text between commas; other values are not divided."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
 
 
 def _checked(name: str, base: type, known: Option, value: Any) -> Any:
@@ -357,13 +366,14 @@ def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any
         name: by_field[name]
         for name, known in options(config).items()
         if known.catalog
-        and any(is_reference(text, known.catalog) for text in _texts_in(by_field.get(name)))
+        and any(is_reference(text, known.catalog) for text in _texts_in(known, by_field.get(name)))
     }
 
 
-def _texts_in(value: Any) -> list[str]:
+def _texts_in(known: Option, value: Any) -> list[str]:
     several = value if isinstance(value, list | tuple) else [value]
-    return [each for each in several if isinstance(each, str)]
+    texts = [each for each in several if isinstance(each, str)]
+    return [part for each in texts for part in _parts(each)] if known.commas else texts
 
 
 def check_code(
@@ -372,7 +382,9 @@ def check_code(
     """Raise ConfigError if a file names code and the user did not give that option too."""
     for name, value in named_code(config, stored).items():
         if name not in given:
-            texts = _texts_in(value)
+            known = options(config)[name]
+            texts = _texts_in(known, value)
+            texts = [",".join(texts)] if known.commas else texts
             raise ConfigError(
                 name,
                 f"{source} names code, {shortened(' '.join(texts))}, which runs only if you give "

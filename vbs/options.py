@@ -152,7 +152,8 @@ def _texts(config: type[Config], name: str, value: Any) -> list[str]:
     if value is None:
         return []
     values = value if kinds(config)[name].many else (value,)
-    return [value_text(config, name, each) for each in values]
+    texts = [value_text(config, name, each) for each in values]
+    return [",".join(texts)] if options(config)[name].commas else texts
 
 
 def load(place: str) -> Any:

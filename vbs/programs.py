@@ -15,6 +15,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "search": Entry("nas.search", "find the best network within a target of FLOPs or time"),
     "show": Entry("search_spaces.show", "print the stages and the cost of a network"),
+    "compare": Entry("nas.compare", "compare search strategies over several seeds"),
     "fidelity": Entry("nas.fidelity", "find the shortest trainings that still rank networks"),
     "device": Entry("nas.block_times", "measure the times of a space's blocks on this machine"),
     "device kit": Entry("nas.devices.kit", "write networks to measure on your own device"),

@@ -8,11 +8,13 @@ with Progress(State(0, 8, "trained")) as progress:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -25,6 +27,26 @@ from vbs.units import clock
 EVERY = 30.0  # seconds after which a line is printed if there is no terminal, even without progress
 LOOK = 2.0  # seconds between two queries for a newer state, on a terminal
 LINES = 10  # maximum number of progress lines of a run, without a terminal
+
+_labels: ContextVar[tuple[str, ...]] = ContextVar("labels", default=())
+
+
+@contextlib.contextmanager
+def labelled(text: str) -> Iterator[None]:
+    """Begin the progress lines of the block with `text`, such as "random, seed 0".
+
+    For commands that run several searches or trainings one after another. Blocks can be nested.
+    """
+    token = _labels.set((*_labels.get(), text))
+    try:
+        yield
+    finally:
+        _labels.reset(token)
+
+
+def label() -> str:
+    """Return the beginning of progress lines, such as "random, seed 0: "; "" outside `labelled`."""
+    return "".join(f"{text}: " for text in _labels.get())
 
 
 def timing(elapsed: float, left: float = math.nan) -> str:
@@ -136,7 +158,7 @@ class Progress:
     ) -> None:
         self._state, self._before, self._printed = state, state, state
         self._lines, self._columns, self._look = lines, columns or {}, look
-        self._began = time.monotonic()
+        self._began, self._label = time.monotonic(), label()
         self._warned: set[str] = set()
         self._lock = threading.RLock()
         self._live: Any = None
@@ -144,7 +166,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._before.count:
-            print_err(f"{self._before} before")
+            print_err(f"{self._label}{self._before} before")
         console = Console(stderr=True)
         if console.is_terminal and not console.is_dumb_terminal:
             from rich.live import Live
@@ -230,9 +252,8 @@ class Progress:
         state, before = self._state, self._before.done
         spent = time.monotonic() - self._began
         left = seconds_left(spent, state.done - before, 1 - before)
-        return ", ".join(
-            [str(state), timing(spent, left if state.done < 1 else math.nan), *state.notes]
-        )
+        times = timing(spent, left if state.done < 1 else math.nan)
+        return self._label + ", ".join([str(state), times, *state.notes])
 
     def _picture(self) -> Any:
         """Return what a terminal shows."""

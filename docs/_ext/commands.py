@@ -33,6 +33,7 @@ FOLDER = ROOT / "docs" / "commands"
 GUIDES = {
     "search": "architecture-search",
     "show": "quickstart",
+    "compare": "architecture-search",
     "fidelity": "architecture-search",
     "device": "devices",
     "device kit": "devices",

@@ -35,6 +35,7 @@ from vbs import signals
 from vbs.config import given_values, options
 from vbs.failures import InfrastructureError, infrastructure_error
 from vbs.folder import results_folder
+from vbs.progress import labelled
 from vbs.text import shell_word
 from vbs.units import short
 
@@ -107,7 +108,8 @@ class _Run:
             if config.elastic:
                 make_elastic(teacher, config, epochs=config.elastic, device=config.device)
             for each in self.config.of_targets():
-                ended = self.search(each)
+                with labelled(f"target {_text_of(each)}"):
+                    ended = self.search(each)
                 if ended is not None:
                     status, reason = ended
                     break

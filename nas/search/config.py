@@ -110,34 +110,11 @@ class MeasuringOptions(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(
-    ObjectiveOptions,
-    SpaceOptions,
-    DataOptions,
-    TrainingOptions,
-    MeasuringOptions,
-    ParentOptions,
-    SupernetOptions,
-    WorkerOptions,
-    StudyOptions,
-):
-    """Config of a search: space, objective, evaluator, strategy and budget.
-
-    Exactly one target is needed, or several FLOPs targets with a parent. Sizes can be texts such
-    as "400M", times texts such as "20ms".
-
-    Raises ValueError for invalid values, and for options that contradict each other.
-    """
+class EvaluationOptions(Config):
+    """Options of the evaluator, and the number of networks that it evaluates."""
 
     title = "search"
-    recorded = ("table_sha256", "data_sha256", "times_sha256", "devices_sha256", "parent_sha256")
 
-    strategy: str | None = option(
-        None,
-        catalog=catalog.STRATEGIES,
-        help="search strategy (default evolution; predictor if networks are trained or scored on "
-        "images)",
-    )
     evaluator: str = option(
         "surrogate",
         catalog=catalog.EVALUATORS,
@@ -167,6 +144,38 @@ class SearchConfig(
         metavar="N",
         later=True,
         help="networks to evaluate (default: by strategy)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(
+    EvaluationOptions,
+    ObjectiveOptions,
+    SpaceOptions,
+    DataOptions,
+    TrainingOptions,
+    MeasuringOptions,
+    ParentOptions,
+    SupernetOptions,
+    WorkerOptions,
+    StudyOptions,
+):
+    """Config of a search: space, objective, evaluator, strategy and budget.
+
+    Exactly one target is needed, or several FLOPs targets with a parent. Sizes can be texts such
+    as "400M", times texts such as "20ms".
+
+    Raises ValueError for invalid values, and for options that contradict each other.
+    """
+
+    title = "search"
+    recorded = ("table_sha256", "data_sha256", "times_sha256", "devices_sha256", "parent_sha256")
+
+    strategy: str | None = option(
+        None,
+        catalog=catalog.STRATEGIES,
+        help="search strategy (default evolution; predictor if networks are trained or scored on "
+        "images)",
     )
     seed: int = option(0, limits=(0, 2**63 - 1), metavar="N", help="seed of the search (default 0)")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from experiments import thousand_workers
 from experiments.lib.simulated_cluster import EPOCHS, Curves, Nodes, Watched
 from nas import catalog
 from nas.asha import Asha
@@ -45,3 +48,16 @@ def test_nothing_is_lost_or_repeated_where_nodes_come_and_go(tmp_path: Path) -> 
     assert history.networks == len(history) == 120
     assert (history.error == "").all()
     assert (history.fidelity < 1).any()
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [("drivers", "set TEST_POSTGRESQL_URL"), ("driver", "did you mean drivers")],
+)
+def test_a_part_that_cannot_be_measured_is_an_error(
+    parts: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(thousand_workers.URL, raising=False)
+    monkeypatch.setattr("sys.argv", ["thousand_workers", "--parts", parts, "--share", "0.05"])
+    with pytest.raises(ValueError, match=expected):
+        thousand_workers.main()

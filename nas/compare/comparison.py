@@ -64,11 +64,22 @@ class SearchComparison:
         """Return the best reward of a group after `after` evaluations (None: all)."""
         return interval(self.curves[name][:, (after or self.evaluations) - 1])
 
-    def difference(self, first: str, second: str) -> Interval:
-        """Return the best reward of the first group minus that of the second (Welch's interval)."""
-        a, b = self.curves[first][:, -1], self.curves[second][:, -1]
+    def ranked(self, *, after: int | None = None) -> list[str]:
+        """Return the groups by their mean best reward after `after` evaluations, best first."""
+        means = {name: self.best(name, after=after).mean for name in self.curves}
+        return sorted(
+            means, key=lambda name: -means[name] if means[name] == means[name] else math.inf
+        )
+
+    def difference(self, first: str, second: str, *, after: int | None = None) -> Interval:
+        """Return the best reward of the first group minus that of the second (Welch's interval).
+
+        after  number of evaluations; None: all.
+        """
+        column = (after or self.evaluations) - 1
+        a, b = self.curves[first][:, column], self.curves[second][:, column]
         mean = float(a.mean() - b.mean())
-        if min(len(a), len(b)) < 2:
+        if min(len(a), len(b)) < 2 or math.isnan(mean):
             return Interval(mean, math.nan, math.nan)
         parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
         if not parts.sum():
@@ -90,7 +101,7 @@ class SearchComparison:
     def __str__(self) -> str:
         width = max(map(len, self.curves))
         lines = [f"best reward after {self.evaluations:,} evaluations, mean and 95% interval:"]
-        order = sorted(self.curves, key=lambda name: -self.best(name).mean)
+        order = self.ranked()
         for name in order:
             count = len(self.curves[name])
             searches = f"{count} search{'es' if count > 1 else ''}"
@@ -121,6 +132,12 @@ class SearchComparison:
         if path is not None:
             save_png(figure, Path(path))
         return figure
+
+
+def marks(evaluations: int) -> list[int]:
+    """Return numbers of evaluations at which groups are compared: up to 4, the last is all."""
+    steps = [factor * 10**power for power in range(1, 10) for factor in (1, 2, 5)]
+    return [*[step for step in steps if step < evaluations][-3:], evaluations]
 
 
 def compare_searches(

@@ -1,0 +1,281 @@
+"""The command `python -m nas.compare`: searches of several strategies and seeds, compared."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas import compare_searches, run_search
+from nas.compare import CompareConfig, run, run_compare
+from nas.compare.comparison import marks
+from nas.compare.config import COMMAND
+from nas.compare.report import table_of
+from tests.commands import ROOT, compare
+from vbs.config import from_values
+from vbs.options import read_request, words_of
+
+OWN = f"{ROOT}/docs/examples/my_strategy.py:Greedy"
+SHARED = ["--target-flops", "400M", "--budget", "40"]
+
+
+WRONG = """
+class Wrong:
+    generation = 8
+    def propose(self, history, count, rng):
+        return [[1.5]]
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a comparison of two strategies with two seeds each."""
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    config = CompareConfig(
+        strategies=("random", OWN), seeds=2, target_flops="400M", budget=40, reward="feasible"
+    )
+    run_compare(config, out=out)
+    return out
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "comparison.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_writes_searches_and_their_comparison(finished: Path) -> None:
+    stems = {"random": "random", "my_strategy.py:Greedy": "my_strategy.py-Greedy"}
+    groups = {
+        name: [finished / f"{stem}-{seed}" for seed in (0, 1)] for name, stem in stems.items()
+    }
+    for group in groups.values():
+        for seed, folder in enumerate(group):
+            settings = json.loads((folder / "search.json").read_text())["settings"]
+            assert (settings["seed"], settings["budget"], settings["reward"]) == (
+                seed,
+                40,
+                "feasible",
+            )
+    comparison = compare_searches(groups)
+    rows = rows_of(finished)
+    assert [int(row["evaluations"]) for row in rows] == [10, 10, 20, 20, 40, 40]
+    for row in rows:
+        found = comparison.best(row["group"], after=int(row["evaluations"]))
+        assert [float(row[name]) for name in ("mean", "low", "high")] == pytest.approx(
+            found, abs=1e-5
+        )
+    first, second = comparison.ranked()
+    behind = [float(rows[-1][name]) for name in ("behind", "behind_low", "behind_high")]
+    assert behind == pytest.approx(comparison.difference(first, second), abs=1e-5)
+    assert rows[-2]["behind"] == ""
+    record = json.loads((finished / "comparison.json").read_text())
+    assert record["status"] == "finished"
+    assert record["settings"]["seeds"] == 2
+    assert record["outcome"]["evaluations"] == 40
+    assert "numpy" in record["versions"]
+    assert (finished / "comparison.png").stat().st_size > 5_000
+    assert "my_strategy.py:Greedy" in (finished / "report.html").read_text()
+
+
+def test_lines_name_strategy_and_seed_and_the_table_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategies", "random,local", "--seeds", "1", *SHARED, "--out", str(tmp_path / "a")]
+    assert compare(words) == 0
+    out, err = capsys.readouterr()
+    found = [re.match(r"search (\d) of 2, (\w+), seed 0: ", line) for line in err.splitlines()]
+    assert all(found)
+    assert {(each[1], each[2]) for each in found if each} == {("1", "random"), ("2", "local")}
+    assert re.search(r"^ strategy +searches +10 +20 +40 *$", out, re.M)
+    assert "an interval needs two or more searches of each" in out
+    assert "(comparison.json, comparison.csv, comparison.png, report.html)" in out
+
+
+def test_an_interrupted_comparison_resumes_with_the_searches_that_are_left(
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out of two"
+    shutil.copytree(finished, out)
+    words = ["--resume", "--out", str(out), "--seeds", "3", "--strategies", f"random,{OWN}"]
+    ran: list[str] = []
+
+    def interrupted(*given: Any, out: Path, **more: Any) -> Any:
+        ran.append(out.name)
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        return run_search(*given, out=out, **more)
+
+    monkeypatch.setattr(run, "run_search", interrupted)
+    assert compare(words) == 130
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "4 of 6 searches are finished already"
+    assert said[-1].startswith("nas.compare: interrupted; resume by: ")
+    command = f"-m nas.compare --resume --out '{out}' --strategies random,{OWN}"
+    assert said[-1].endswith(command)
+    assert json.loads((out / "comparison.json").read_text())["status"] == "interrupted"
+    assert compare(words[:3] + words[5:]) == 0  # the record has three seeds
+    assert ran == ["random-2", "my_strategy.py-Greedy-2", "my_strategy.py-Greedy-2"]
+    assert {row["searches"] for row in rows_of(out)} == {"3"}
+
+
+def test_a_search_that_stopped_is_resumed(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    record = out / "random-0" / "search.json"
+    record.write_text(record.read_text().replace('"status": "finished"', '"status": "interrupted"'))
+    changes = {"strategies": ("random", OWN), "budget": 50, "seeds": 1}
+    result = run_compare(out=out, resume=True, changes=changes)
+    assert result.comparison.evaluations == 50
+    assert {name: len(group) for name, group in result.searches.items()} == {
+        "random": 1,
+        "my_strategy.py:Greedy": 1,
+    }
+    assert json.loads(record.read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "--strategies is missing"),
+        (["--strategies", "random,evolutoin", *SHARED], "did you mean evolution?"),
+        (["--strategies", "random,local,random", *SHARED], "--strategies: random is given twice"),
+        (["--strategies", "a/m.py:X,b/m.py:X", *SHARED], "--strategies: m.py:X is given twice"),
+        (["--strategies", "random,none.py:X", *SHARED], "none.py does not exist"),
+        (["--strategies", "random", "--target-flops", "400M"], "--budget is missing"),
+        (["--strategies", "random", *SHARED[:3], "9"], "--budget: 9 is too small; use 10 or more"),
+        (["--strategies", "random", *SHARED, "--seeds", "0"], "--seeds: 0 is not allowed"),
+        (["--strategies", "random", "--budget", "40"], "--target-flops is missing"),
+        (["--strategies", "random", "--target-flops", "1", "--budget", "40"], "below the range"),
+        (["--strategies", "random", *SHARED, "--evaluator", "supernet"], "is not supported"),
+        (["--strategies", "random", *SHARED, "--fidelity", "epochs=1"], "trains nothing"),
+        (["runs/search-1"], "write NAME=DIR,DIR"),
+        (["a=runs/search-1", "--budget", "40"], "--budget: leave it out"),
+        (["a=runs/search-1", "a=runs/search-2"], "searches: a is given twice"),
+        (["a=x", "b=y,x"], "/x is given twice"),
+        (["a=nowhere"], "nowhere holds no search"),
+        (["--resume"], "resume: the folder of the comparison is missing"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_run(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert compare(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nas.compare: ")
+    assert expected in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_else_is_refused(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategies", "random", *SHARED, "--out"]
+    for folder, expected in (
+        (finished, "already holds comparison.json; use --resume"),
+        (finished / "random-0", "contains 'best.json', which is no part of a comparison"),
+    ):
+        before = sorted(folder.rglob("*"))
+        assert compare([*words, str(folder)]) == 2
+        assert expected in capsys.readouterr().err
+        assert sorted(folder.rglob("*")) == before
+
+
+def test_a_resumed_comparison_keeps_its_strategies_and_asks_for_their_code(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "comparison.json").read_text()
+    assert compare(["--resume", "--out", str(finished)]) == 2
+    again = f"--strategies random,{OWN}"
+    assert f"which runs only if you give it again: {again}" in capsys.readouterr().err
+    assert compare(["--resume", "--out", str(finished), "--strategies", OWN]) == 2
+    assert f"keeps its strategies; use {again}" in capsys.readouterr().err
+    assert (finished / "comparison.json").read_text() == before
+
+
+def test_finished_searches_are_compared_in_groups(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [finished / f"my_strategy.py-Greedy-{seed}" for seed in (0, 1)]
+    words = [f"random={finished}/random-0,{finished}/random-1", f"own={own[0]},{own[1]}"]
+    out = tmp_path / "out"
+    assert compare([*words, "--out", str(out)]) == 0
+    assert "\nafter 40 evaluations, " in capsys.readouterr().out
+    values = [list(row.values())[2:] for row in rows_of(out)]
+    assert values == [list(row.values())[2:] for row in rows_of(finished)]
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == []
+    assert compare(["--resume", "--out", str(out)]) == 0
+
+
+def test_searches_that_maximise_different_rewards_are_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(finished / "random-0", other)
+    record = other / "search.json"
+    record.write_text(record.read_text().replace('"reward": "feasible"', '"reward": "mnas"'))
+    words = [f"a={finished}/random-1", f"b={other}", "--out", str(tmp_path / "out")]
+    assert compare(words) == 2
+    assert "maximise different rewards" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_strategy_that_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(WRONG)
+    out = tmp_path / "out"
+    words = ["--strategies", f"random,{file}:Wrong", *SHARED, "--seeds", "2", "--out", str(out)]
+    assert compare(words) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("nas.compare: wrong.py:Wrong, seed 0: strategy: ")
+    assert not (out / "random-1").exists()
+    assert json.loads((out / "comparison.json").read_text())["status"] == "failed"
+
+
+def test_a_command_without_images_can_be_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategies", "random", "--evaluator", "proxy", "--data", "imagefolder:/nowhere"]
+    for _ in range(2):
+        assert compare([*words, *SHARED, "--out", str(tmp_path / "out")]) == 2
+        assert "random, seed 0: data: " in capsys.readouterr().err
+
+
+def test_options_are_read_and_written_with_commas() -> None:
+    config = CompareConfig(strategies="random, local", target_flops="400M", budget=40)
+    assert config.strategies == ("random", "local")
+    words = words_of(COMMAND, config)
+    assert words[words.index("--strategies") + 1] == "random,local"
+    assert from_values(CompareConfig, read_request(COMMAND, words).values) == config
+    assert config.groups == {}
+
+
+def test_equal_groups_are_called_equal(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished / "random-0", tmp_path / "copy")
+    words = [f"a={finished}/random-0", f"b={tmp_path}/copy", "--out", str(tmp_path / "out")]
+    assert compare(words) == 0
+    assert "after 40 evaluations, the means of a and b are equal" in capsys.readouterr().out
+
+
+def test_marks_are_round_numbers_up_to_the_last_evaluation(finished: Path) -> None:
+    assert marks(200) == [20, 50, 100, 200]
+    assert marks(20_001) == [5_000, 10_000, 20_000, 20_001]
+    assert marks(7) == [7]
+    comparison = compare_searches({"random": [finished / "random-0"]})
+    heads, rows = table_of(comparison, columns=2)
+    assert heads == ["strategy", "searches", "20", "40"]
+    assert len(rows) == 1
