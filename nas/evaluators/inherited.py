@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nas.evaluators.base import Answer, Evaluator, Point
-from nas.evaluators.inherited_scores import SCORES, Views
+from nas.evaluators.inherited_scores import RATE, SCORES, Views
 from nas.evaluators.proxy import DataIdentity
 from nas.evaluators.quantised import on_cpu, simulated_top1
 from nas.storage.cache import Cache, key_of
@@ -112,7 +112,7 @@ class Inherited(Evaluator):
             "teacher": self._parent.digest,
             "recipe": self.recipe.to_dict(),
             "data": asdict(DataIdentity.of(self.data)),
-            "score": [self.score, TRAIN_BATCHES, STEPS, BATCHES, BATCH],
+            "score": [self.score, TRAIN_BATCHES, STEPS, BATCHES, BATCH, RATE],
             "device": self._where.type,
             **({"quantised": "int8"} if self.quantised else {}),
         }
