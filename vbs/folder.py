@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -187,6 +188,7 @@ def _cpus() -> str:
     return str(every) if every in (None, available) else f"{available} of {every}"
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
