@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search_spaces.catalog import one_of
 from search_spaces.cost import MEASURED, Cost, Costs, cost_label, cost_text, is_measured
 from vbs.plugins import blamed, is_reference, load_object, reference_to
-from vbs.text import quoted, shortened
+from vbs.text import one_of, quoted, shortened
 
 PART = 250_000  # rows at a time, so that a long history is not copied as a whole
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]

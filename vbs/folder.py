@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import json
 import os
 import platform
@@ -190,6 +189,8 @@ def _cpus() -> str:
 
 @functools.cache
 def _version(package: str) -> str | None:
+    import importlib.metadata  # heavy: it imports email
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
