@@ -58,18 +58,14 @@ class Tables(NamedTuple):
         """Return the sums [n, numbers] over all blocks of genotypes [n, decisions]."""
         total = np.zeros((len(genotypes), self.around.shape[1]), self.around.dtype)
         state = np.zeros(len(genotypes), np.int64)
-        for table, combination in zip(self.stages, self._combinations(genotypes), strict=True):
-            row = state * table.combinations + combination
+        columns = genotypes.T.astype(np.int64, order="C")
+        for table in self.stages:
+            row = state * table.combinations
+            for column, weight in zip(table.columns.tolist(), table.weights.tolist(), strict=True):
+                row += columns[column] * weight
             total += table.values.take(row, axis=0)
             state = table.following.take(row)
         return total + self.around.take(state, axis=0)
-
-    def _combinations(self, genotypes: np.ndarray) -> np.ndarray:
-        """Return the combination of each table for genotypes [n, decisions], int64 [tables, n]."""
-        weights = np.zeros((len(self.stages), genotypes.shape[1]))
-        for row, table in zip(weights, self.stages, strict=True):
-            row[table.columns] = table.weights
-        return (weights @ genotypes.T.astype(np.float64)).astype(np.int64)  # exact in float64
 
 
 class StagedSpace(SearchSpace):

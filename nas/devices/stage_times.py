@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.evaluators.stage_tables import stage_codes, stage_columns, stage_radix, table_sums
+from nas.evaluators.stage_tables import stage_codes, stage_columns, table_sums
 
 CHUNK = 16384  # rows at a time, so that the working arrays fit in the processor's cache
 ITERATIONS = 14
@@ -66,7 +66,7 @@ class StageTimes:
         self, choices: Mapping[str, tuple], genotypes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the log of the summed stage times and the log floor, float64 [n] each."""
-        sums = table_sums(self.tables, stage_codes(stage_radix(choices), genotypes))
+        sums = table_sums(self.tables, stage_codes(choices, genotypes))
         return np.log(sums[:, 0]), sums[:, 1] + self.plain * (sums[:, 2] < 0.5)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -36,27 +34,24 @@ def stage_columns(choices: Mapping[str, tuple]) -> list[list[int]]:
     return list(stages.values())
 
 
-def stage_radix(choices: Mapping[str, tuple]) -> np.ndarray:
-    """Return the factors of the decisions in `stage_codes`, float64 [stages, decisions]."""
-    counts = [len(options) for options in choices.values()]
-    stages = stage_columns(choices)
-    radix = np.zeros((len(stages), len(counts)))
-    for row, columns in zip(radix, stages, strict=True):
-        for place, column in enumerate(columns):
-            row[column] = math.prod(counts[after] for after in columns[place + 1 :])
-    return radix
-
-
-def stage_codes(radix: np.ndarray, genotypes: np.ndarray) -> np.ndarray:
-    """Return the index of each stage's combination of options, int64 [stages, n].
+def stage_codes(choices: Mapping[str, tuple], genotypes: np.ndarray) -> list[np.ndarray]:
+    """Return, for each stage, the index of its combination of options, int64 [n].
 
     The last decision of a stage varies fastest.
     """
-    return (radix @ genotypes.T.astype(np.float64)).astype(np.intp)  # exact in float64
+    columns = genotypes.T.astype(np.intp, order="C")
+    counts = [len(options) for options in choices.values()]
+    codes = []
+    for stage in stage_columns(choices):
+        code = columns[stage[0]]
+        for column in stage[1:]:
+            code = code * counts[column] + columns[column]
+        codes.append(code)
+    return codes
 
 
-def table_sums(tables: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the sums [n, ...] over the stages of the rows `codes` [stages, n] of their tables."""
+def table_sums(tables: np.ndarray, codes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the sums [n, ...] over the stages of the rows `codes` [n] of their tables."""
     total = tables[0].take(codes[0], axis=0)
     for table, code in zip(tables[1:], codes[1:], strict=True):
         total += table.take(code, axis=0)
@@ -112,30 +107,23 @@ class Tables:
         """Return standardised logs of FLOPs, params, activations and layers, float64 [n, 4]."""
         out = np.empty((len(genotypes), 4))
         for start in range(0, len(genotypes), CHUNK):
-            out[start : start + CHUNK] = self._logs(self._codes(genotypes[start : start + CHUNK]))
+            out[start : start + CHUNK] = self._logs(
+                stage_codes(self.choices, genotypes[start : start + CHUNK])
+            )
         return out
 
-    @cached_property
-    def _radix(self) -> np.ndarray:
-        return stage_radix(self.choices)
-
-    def _codes(self, genotypes: np.ndarray) -> np.ndarray:
-        return stage_codes(self._radix, genotypes)
-
-    def _logs(self, codes: np.ndarray) -> np.ndarray:
+    def _logs(self, codes: Sequence[np.ndarray]) -> np.ndarray:
         totals = table_sums(self.totals, codes)
         return (np.log(totals) - self.log_center) / self.log_scale
 
     def _chunk(self, genotypes: np.ndarray) -> np.ndarray:
-        codes = self._codes(genotypes)
+        codes = stage_codes(self.choices, genotypes)
         width = self.pairs.shape[1]
         gates = table_sums(self.gates.reshape(len(codes), width, 8), codes)
         logs = self._logs(codes)
         out = monomials(logs) @ self.polynomial[1:] + self.polynomial[0]
         out += np.einsum("ni,nio->no", logs, gates.reshape(-1, 4, 2))
         flat = self.pairs.reshape(len(self.pairs), width * width, 2)
-        starts = codes * width  # of the rows of a first stage
-        pairs = itertools.combinations(range(len(codes)), 2)
-        for table, (i, j) in zip(flat, pairs, strict=True):
-            out += table.take(starts[i] + codes[j], axis=0)
+        for table, (i, j) in zip(flat, itertools.combinations(codes, 2), strict=True):
+            out += table.take(i * width + j, axis=0)
         return out.T
