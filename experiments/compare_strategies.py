@@ -50,9 +50,9 @@ from experiments.lib.strategy_runs import NEAREST, TOGETHER, run
 from experiments.lib.strategy_tables import Run, markdown, summary
 from experiments.lib.strategy_tasks import TASKS, task_of
 from nas import catalog
-from search_spaces.catalog import one_of
 from vbs.console import print_err, print_out
 from vbs.folder import write_json
+from vbs.text import one_of
 
 OPTUNA = tuple(f"optuna:{name}" for name in ("random", "tpe", "tpe-multivariate", "gp", "nsga2"))
 SHORT = ("random", "evolution", "predictor", "optuna:tpe-multivariate")  # for the other tasks

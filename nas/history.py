@@ -152,7 +152,10 @@ class History:
 
     def contains(self, genotypes: np.ndarray) -> np.ndarray:
         """Return which genotypes [n, decisions] were evaluated or are pending, bool [n]."""
-        keys = self.space.keys(genotypes)
+        return self.contains_keys(self.space.keys(genotypes))
+
+    def contains_keys(self, keys: np.ndarray) -> np.ndarray:
+        """Return which networks were evaluated or are pending, by their `SearchSpace.keys` [n]."""
         known = self._keys.contains(keys)
         if self._pending_keys:
             pending = map(self._pending_keys.__contains__, keys.tolist())

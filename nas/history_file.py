@@ -21,7 +21,7 @@ from vbs.folder import write_whole
 if TYPE_CHECKING:
     import pyarrow
 
-PART = 250_000  # rows that are converted, written and read at a time
+PART = 100_000  # rows that are converted, written and read at a time
 KEYED = 2_000  # most rows for which all keys are written; a key takes about a millisecond
 DECIMALS = 3  # decimals of rounded numbers: about a hundredth of the error of the surrogate
 ROUNDED = ("accuracy", "std", "reward")
@@ -70,6 +70,7 @@ def write_history(folder: Path, history: History, *, rounded: bool = False) -> N
                 writer.write_table(table, row_group_size=PART)
 
     write_whole(folder / "history.parquet", write)
+    pyarrow.default_memory_pool().release_unused()  # which the report can use
 
 
 def history_table(history: History) -> pyarrow.Table:
@@ -206,13 +207,13 @@ def read_history(
     Raises ValueError if the file is damaged, has fewer rows than `evaluated`, or contains networks
     that this search cannot have evaluated.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     history = History(space, objective)
     path = folder / "history.parquet"
     if not path.exists() and not evaluated:
         return history
+    import pyarrow
+    import pyarrow.parquet
+
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=PART):

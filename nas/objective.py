@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search_spaces.catalog import one_of
 from search_spaces.cost import MEASURED, Cost, Costs, cost_label, cost_text, is_measured
 from vbs.plugins import blamed, is_reference, load_object, reference_to
-from vbs.text import quoted, shortened
+from vbs.text import one_of, quoted, shortened
 
 PART = 250_000  # rows at a time, so that a long history is not copied as a whole
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
@@ -254,7 +253,11 @@ def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:
 
 def _front_of(accuracy: np.ndarray, flops: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the indices of the front of networks [n]; of equal ones the first by `rows` [n]."""
-    order = np.lexsort((rows, -accuracy, flops))
+    order = np.argsort(flops)
+    # only networks that no cheaper one exceeds are sorted exactly, since they are few
+    reached = np.maximum.accumulate(accuracy[order])
+    order = order[accuracy[order] == reached]
+    order = order[np.lexsort((rows[order], -accuracy[order], flops[order]))]
     best_before = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
     return order[accuracy[order] > best_before[: len(order)]]
 
@@ -267,6 +270,9 @@ def highest(values: np.ndarray, count: int) -> np.ndarray:
     found = np.empty(0, np.int64)
     for start in range(0, len(values), PART):
         rows = np.concatenate([found, np.arange(start, min(start + PART, len(values)))])
-        order = np.argsort(-np.nan_to_num(values[rows], nan=-np.inf), kind="stable")
-        found = rows[order[:count]]
+        descending = -np.nan_to_num(values[rows], nan=-np.inf)
+        if count < len(rows):
+            least = np.partition(descending, count)[count]
+            rows, descending = rows[descending <= least], descending[descending <= least]
+        found = rows[np.argsort(descending, kind="stable")[:count]]
     return found

@@ -18,7 +18,9 @@ def test_names_are_those_of_their_modules() -> None:
         _ = train.data.lod
 
 
-@pytest.mark.parametrize("package", ["train.data", "nas", "scaling", "scaling.baseline"])
+@pytest.mark.parametrize(
+    "package", ["train.data", "train.run.config", "nas", "scaling", "scaling.baseline"]
+)
 def test_a_package_imports_nothing_heavy(package: str) -> None:
     script = f"import sys, {package}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0

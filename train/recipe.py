@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces.catalog import one_of
 from train.published import DROPOUT, V2_ENDS, published
 from train.recipe_fields import checked_field, describe_field, read_field
 from vbs.plugins import call_with, is_reference, load_object
-from vbs.text import counted, did_you_mean, quoted, shortened
+from vbs.text import counted, did_you_mean, one_of, quoted, shortened
 
 # How batch-norm statistics are computed (train/norm_momentum.py, train/recalibrate.py). Results and
 # checkpoints store it because short trainings give other accuracies under another rule.

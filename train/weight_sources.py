@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from search_spaces.architecture import Architecture
-from search_spaces.catalog import one_of
 from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
 from train.checkpoint import MEANS, SIDE, STATE, STDS, WEIGHTS, read_weights
 from vbs.json_text import parse_json
+from vbs.text import one_of
 
 Three = tuple[float, float, float]
 

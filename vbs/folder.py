@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
+import functools
 import json
 import os
 import platform
@@ -187,7 +187,10 @@ def _cpus() -> str:
     return str(every) if every in (None, available) else f"{available} of {every}"
 
 
+@functools.cache
 def _version(package: str) -> str | None:
+    import importlib.metadata  # heavy: it imports email
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -24,7 +24,10 @@ def printable(text: object, *, keep: str = "") -> str:
 
     keep  characters that are not escaped, such as a newline in a text of several lines.
     """
-    return "".join(_escaped(c) if c not in keep and unsafe(c) else c for c in str(text))
+    whole = str(text)
+    if whole.isprintable():  # stricter than `unsafe`, and fast
+        return whole
+    return "".join(_escaped(c) if c not in keep and unsafe(c) else c for c in whole)
 
 
 def unsafe(character: str) -> bool:

@@ -14,10 +14,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from search_spaces.catalog import one_of
 from vbs.console import print_err
 from vbs.paths import cache_folder
-from vbs.text import shortened
+from vbs.text import one_of, shortened
 
 FOLDER = Path(__file__).parents[1] / "peers"
 COMMAND = "python -m experiments.compare_strategies"

@@ -38,12 +38,11 @@ import numpy as np
 
 from nas.block_times.options import BATCH
 from search_spaces.architecture import Architecture, Block, kernels_text
-from search_spaces.catalog import one_of
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from vbs.folder import write_json
 from vbs.json_text import parse_json
-from vbs.text import quoted
+from vbs.text import one_of, quoted
 
 FORMAT = "block times 1"
 LARGEST = 64 * 2**20  # bytes of a file; the mnasnet space needs less than 1 MB

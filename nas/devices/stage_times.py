@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.evaluators.stage_tables import stage_columns
+from nas.evaluators.stage_tables import stage_codes, stage_columns, table_sums
 
 CHUNK = 16384  # rows at a time, so that the working arrays fit in the processor's cache
 ITERATIONS = 14
@@ -66,22 +66,8 @@ class StageTimes:
         self, choices: Mapping[str, tuple], genotypes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the log of the summed stage times and the log floor, float64 [n] each."""
-        codes = stage_codes(choices, genotypes)
-        sums = sum(table[code] for table, code in zip(self.tables, codes, strict=True))
+        sums = table_sums(self.tables, stage_codes(choices, genotypes))
         return np.log(sums[:, 0]), sums[:, 1] + self.plain * (sums[:, 2] < 0.5)
-
-
-def stage_codes(choices: Mapping[str, tuple], genotypes: np.ndarray) -> list[np.ndarray]:
-    """Return, for each stage, the index of its combination of decisions, int64 [n]."""
-    columns = np.ascontiguousarray(genotypes.T).astype(np.intp)
-    counts = [len(options) for options in choices.values()]
-    codes = []
-    for stage in stage_columns(choices):
-        code = columns[stage[0]]
-        for column in stage[1:]:
-            code = code * counts[column] + columns[column]
-        codes.append(code)
-    return codes
 
 
 def _smooth_maximum(left: np.ndarray, right: np.ndarray, power: float) -> np.ndarray:

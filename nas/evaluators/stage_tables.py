@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,30 @@ def stage_columns(choices: Mapping[str, tuple]) -> list[list[int]]:
     for column, name in enumerate(choices):
         stages.setdefault(name.split("_")[0], []).append(column)
     return list(stages.values())
+
+
+def stage_codes(choices: Mapping[str, tuple], genotypes: np.ndarray) -> list[np.ndarray]:
+    """Return, for each stage, the index of its combination of options, int64 [n].
+
+    The last decision of a stage varies fastest.
+    """
+    columns = genotypes.T.astype(np.intp, order="C")
+    counts = [len(options) for options in choices.values()]
+    codes = []
+    for stage in stage_columns(choices):
+        code = columns[stage[0]]
+        for column in stage[1:]:
+            code = code * counts[column] + columns[column]
+        codes.append(code)
+    return codes
+
+
+def table_sums(tables: np.ndarray, codes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the sums [n, ...] over the stages of the rows `codes` [n] of their tables."""
+    total = tables[0].take(codes[0], axis=0)
+    for table, code in zip(tables[1:], codes[1:], strict=True):
+        total += table.take(code, axis=0)
+    return total
 
 
 @dataclass(frozen=True)
@@ -83,32 +107,19 @@ class Tables:
         """Return standardised logs of FLOPs, params, activations and layers, float64 [n, 4]."""
         out = np.empty((len(genotypes), 4))
         for start in range(0, len(genotypes), CHUNK):
-            out[start : start + CHUNK] = self._logs(self._codes(genotypes[start : start + CHUNK]))
+            out[start : start + CHUNK] = self._logs(
+                stage_codes(self.choices, genotypes[start : start + CHUNK])
+            )
         return out
 
-    def _codes(self, genotypes: np.ndarray) -> list[np.ndarray]:
-        """Return, for each stage, the index of its combination of options, [n]."""
-        columns = np.ascontiguousarray(genotypes.T).astype(np.intp)
-        counts = [len(options) for options in self.choices.values()]
-        codes = []
-        for stage in stage_columns(self.choices):
-            code = columns[stage[0]]
-            for column in stage[1:]:
-                code = code * counts[column] + columns[column]
-            codes.append(code)
-        return codes
-
-    def _logs(self, codes: list[np.ndarray]) -> np.ndarray:
-        totals = sum(table[code] for table, code in zip(self.totals, codes, strict=True))
+    def _logs(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        totals = table_sums(self.totals, codes)
         return (np.log(totals) - self.log_center) / self.log_scale
 
     def _chunk(self, genotypes: np.ndarray) -> np.ndarray:
-        codes = self._codes(genotypes)
+        codes = stage_codes(self.choices, genotypes)
         width = self.pairs.shape[1]
-        gates = sum(
-            table[code]
-            for table, code in zip(self.gates.reshape(len(codes), width, 8), codes, strict=True)
-        )
+        gates = table_sums(self.gates.reshape(len(codes), width, 8), codes)
         logs = self._logs(codes)
         out = monomials(logs) @ self.polynomial[1:] + self.polynomial[0]
         out += np.einsum("ni,nio->no", logs, gates.reshape(-1, 4, 2))

@@ -22,7 +22,6 @@ from torch import Tensor
 from nas.evaluators.base import Answer, Evaluations, Evaluator
 from nas.evaluators.zero_cost_scores import LEAST_IMAGES, SCORES, scores
 from search_spaces.architecture import Architecture
-from search_spaces.catalog import one_of
 from search_spaces.network import build
 from search_spaces.space import SearchSpace
 from train.data import Data, Step
@@ -30,6 +29,7 @@ from train.distributed import limit_threads
 from train.recipe import Recipe
 from train.state import preparation
 from vbs.failures import is_infrastructure, is_out_of_memory
+from vbs.text import one_of
 
 DEFAULT = ("params", "flops", "naswot", "zico")
 

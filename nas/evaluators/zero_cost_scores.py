@@ -39,10 +39,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from search_spaces.catalog import one_of
 from search_spaces.cost import cost
 from search_spaces.layers import SqueezeExcite
 from search_spaces.network import Network, Residual
+from vbs.text import one_of
 
 ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
 LEAST_IMAGES = 4  # two halves for zico, of two images each for batch norm

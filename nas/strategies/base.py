@@ -45,11 +45,10 @@ def admitted(
     """
     space = history.space
     keys = space.keys(genotypes)
-    first = first_of_each(keys)
-    if taken is not None and len(taken):
-        first &= ~np.isin(keys, space.keys(taken))
-    genotypes = genotypes[first]
-    genotypes = genotypes[~history.contains(genotypes)]
+    earlier = space.keys(genotypes[:0] if taken is None else taken)
+    first = first_of_each(np.concatenate([earlier, keys]))[len(earlier) :]
+    rows = np.flatnonzero(first)
+    genotypes = genotypes[rows[~history.contains_keys(keys[rows])]]
     costs = space.costs(genotypes)
     feasible = history.objective.feasible(costs)
     return genotypes[feasible], costs[feasible]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from train.logs import Row
+if TYPE_CHECKING:
+    from train.logs import Row
 
 
 @dataclass(frozen=True)

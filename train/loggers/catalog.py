@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from train.loggers.base import Logged, Logger
-from train.logs import Row
 from vbs.console import print_err
 from vbs.options import load
 from vbs.plugins import call_with, is_reference, load_object
 from vbs.text import shortened
+
+if TYPE_CHECKING:
+    from train.logs import Row
 
 
 class Entry(NamedTuple):
