@@ -69,8 +69,8 @@ def by_steps(network: Network, views: Views, recipe: Recipe) -> float:
     """Return the held-out accuracy in percent after a few steps of fine-tuning.
 
     There is one step on each augmented batch, with the recipe's optimizer and a learning rate that
-    decreases from `RATE` times the recipe's to 0. With the recipe's own rate, these steps repair too
-    little: networks that keep the parent's layers at a low resolution are ranked too high.
+    decreases from `RATE` times the recipe's to 0. With the recipe's own rate, these steps repair
+    too little: networks that keep the parent's layers at a low resolution are ranked too high.
     """
     network.train()
     for norm in _norms(network):
