@@ -38,7 +38,7 @@ import torch
 from experiments.lib.arguments import Options
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.common import device_name
-from experiments.lib.foreign import fastnas, fine_tuned, torch_pruning
+from experiments.lib.foreign import OutOfReach, Pruned, fastnas, fine_tuned, torch_pruning
 from experiments.lib.parents import SOURCE, parent_architecture, some_of_cifar10
 from nas.evaluators.inherited import preparation_of, views_of
 from nas.parents.references import SMALLER, UNIFORM
@@ -259,16 +259,21 @@ class _Setup:
         """Prune the teacher by another tool and fine-tune it; return the outcome."""
         side, recipe = self.teacher.architecture.resolution, self.recipe
         flops = float(share.rstrip("%")) / 100 * cost(self.teacher.architecture).flops
-        whole = self.teacher.network().to(self.where)
-        if kind == "FastNAS":
-            views = views_of(self.data, recipe, side, device=self.where)
-            found = fastnas(whole, views, flops=flops, checkpoint=folder.parent / "fastnas.pth")
-        else:
-            method = kind.rpartition(" ")[2].lower()
-            found = torch_pruning(whole, self.batches, method=method, flops=flops)
+        try:
+            found = self._pruned(kind, flops, folder.parent / "fastnas.pth")
+        except OutOfReach as error:
+            return {"test_top1": None, "flops": None, "seconds": 0.0, "reason": str(error)}
         taught = teacher_of(self.teacher, recipe, self.where) if recipe.teacher else None
         outcome = fine_tuned(found.network, self.data, recipe, taught, side=side)
         return {"flops": found.flops, "params": found.params, **outcome}
+
+    def _pruned(self, kind: str, flops: float, checkpoint: Path) -> Pruned:
+        side, whole = self.teacher.architecture.resolution, self.teacher.network().to(self.where)
+        if kind == "FastNAS":
+            views = views_of(self.data, self.recipe, side, device=self.where)
+            return fastnas(whole, views, flops=flops, checkpoint=checkpoint)
+        method = kind.rpartition(" ")[2].lower()
+        return torch_pruning(whole, self.batches, method=method, flops=flops)
 
 
 def _by_search(network: Mapping[str, Any] | None, seed: int) -> dict[str, Any] | None:

@@ -35,6 +35,10 @@ from train.steps import augmentation
 STEP = 0.02  # share of the channels that Torch-Pruning removes in each step
 
 
+class OutOfReach(ValueError):
+    """A tool has no network as small as required."""
+
+
 @dataclass(frozen=True)
 class Pruned:
     """A pruned network, and its cost: multiply-adds at its input side, and params."""
@@ -77,7 +81,7 @@ def torch_pruning(network: Network, batches: list[Batch], *, method: str, flops:
                 F.cross_entropy(network(images), targets).backward()
         pruner.step()
     else:
-        raise ValueError(f"Torch-Pruning ({method}) does not reach {flops:,.0f} multiply-adds")
+        raise OutOfReach(f"Torch-Pruning ({method}) does not reach {flops:,.0f} multiply-adds")
     params = sum(each.numel() for each in network.parameters())
     return Pruned(network, _flops(network, example), params)
 
@@ -89,6 +93,8 @@ def fastnas(network: Network, views: Views, *, flops: float, checkpoint: Path) -
 
     checkpoint  file of its measurements, reused for other constraints on the same network;
                 processes wait for each other.
+
+    Raises OutOfReach if its smallest network has more multiply-adds.
     """
     import modelopt.torch.prune as mtp
 
@@ -102,17 +108,22 @@ def fastnas(network: Network, views: Views, *, flops: float, checkpoint: Path) -
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with checkpoint.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first process measures; the others read its results
-        pruned, _ = mtp.prune(
-            model=network,
-            mode="fastnas",
-            constraints={"flops": f"{100 * share:.2f}%"},
-            dummy_input=example,
-            config={
-                "data_loader": list(views.train),
-                "score_func": score,
-                "checkpoint": str(checkpoint),
-            },
-        )
+        try:
+            pruned, _ = mtp.prune(
+                model=network,
+                mode="fastnas",
+                constraints={"flops": f"{100 * share:.2f}%"},
+                dummy_input=example,
+                config={
+                    "data_loader": list(views.train),
+                    "score_func": score,
+                    "checkpoint": str(checkpoint),
+                },
+            )
+        except ValueError as error:
+            if "constraints can be satisfied" not in str(error):
+                raise
+            raise OutOfReach(f"FastNAS does not reach {flops:,.0f} multiply-adds") from None
     params = sum(each.numel() for each in pruned.parameters())
     return Pruned(pruned, _flops(pruned, example), params)
 
