@@ -137,7 +137,8 @@ def _smaller() -> Row:
         f"{found['search']['minutes']:.0f} minutes on two CPU cores)",
         shown("found 25%"),
         f"EfficientNet-Lite0 {found['search']['teacher']:.1f}%; uniform shrinking "
-        f"{shown('uniform shrinking 25%')}, Torch-Pruning (L1) {shown('Torch-Pruning L1 25%')}",
+        f"{shown('uniform shrinking 25%')}, FastNAS {shown('FastNAS 25%')}, a search from random "
+        f"weights {shown('search from random weights 25%')}",
     )
 
 
