@@ -88,6 +88,7 @@ def finished(images: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return out, done.stderr, done.stdout
 
 
+@pytest.mark.slow
 def test_it_says_beforehand_what_it_will_do(finished: tuple[Path, str, str]) -> None:
     folder, said, _ = finished
     for words in (
@@ -104,6 +105,7 @@ def test_it_says_beforehand_what_it_will_do(finished: tuple[Path, str, str]) -> 
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_the_results_are_those_of_any_search(finished: tuple[Path, str, str]) -> None:
     folder, _, shown = finished
     best = json.loads((folder / "best.json").read_text())
@@ -120,6 +122,7 @@ def test_the_results_are_those_of_any_search(finished: tuple[Path, str, str]) ->
     assert not list((folder / "trainings").glob("*"))  # checkpoints of finished trainings
 
 
+@pytest.mark.slow
 def test_optuna_reads_the_study(finished: tuple[Path, str, str]) -> None:
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{finished[0]}/study.db")
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
