@@ -152,6 +152,11 @@ def folder_problem(path: str | Path) -> str:
     return "is not a folder" if os.path.lexists(path) else "does not exist"
 
 
+def file_problem(path: str | Path) -> str:
+    """Return why a path is no file: "does not exist" or "is not a file"."""
+    return "is not a file" if os.path.lexists(path) else "does not exist"
+
+
 def _first_of(folder: Path, files: Sequence[str]) -> str | None:
     return next((name for name in files if (folder / name).exists()), None)
 

@@ -197,7 +197,10 @@ MISTAKES = {
     "surrogate at 32 px": ([*QUICK, "--resolution", "64"], "was fitted on the space"),
     "vanishing": ([*QUICK, "--resolution", "7"], "resolution"),
     "no table": ([*QUICK, "--evaluator", "table"], "use --table FILE"),
-    "missing table": ([*QUICK, "--evaluator", "table", "--table", "no.csv"], "is not a file"),
+    "missing table": (
+        [*QUICK, "--evaluator", "table", "--table", "no.csv"],
+        "no.csv does not exist",
+    ),
     "idle table": ([*QUICK, "--table", "no.csv"], "evaluator 'surrogate' reads no table"),
     "unwritable": ([*QUICK, "--out", "/proc/nothing/here"], "cannot be written"),
     "long name": ([*QUICK, "--out", "x" * 300], "cannot be written"),

@@ -268,7 +268,7 @@ def test_a_family_grows_in_measured_time(
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
         (["--base", "no.json"], "no.json does not exist"),
         (["--base", "/"], "/ is a folder; name the JSON file of an architecture (/ holds none)"),
-        (["--coefficients", "no.json"], "--coefficients: no.json is not a file"),
+        (["--coefficients", "no.json"], "--coefficients: no.json does not exist"),
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
         (["--growth", "1"], "--growth: 1 is not allowed"),
         (["--objective", "latency"], "--objective: latency needs --growth X"),
