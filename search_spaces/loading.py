@@ -8,24 +8,30 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import NETWORKS, zoo
 from vbs.json_text import parse_json
 
+MOST_TRIED = 20  # JSON files of a folder that are read to find an architecture
+
 
 def load(text: str) -> Architecture:
     """Return the architecture that a name of the zoo or a JSON file gives.
 
-    The file is an architecture or the best.json of a search. Raises ValueError for an unknown
-    name, and for a file that contains no architecture.
+    The file is an architecture, the best.json of a search, or the run.json of a training. Raises
+    ValueError for an unknown name, and for a file that contains no architecture.
     """
     path = Path(text)
     if not path.is_file():
         if path.suffix == ".json":
             raise ValueError(f"{text} does not exist")
         if path.is_dir() and text not in NETWORKS:
-            raise ValueError(f"{text} is a folder; name a file in it, such as {path / 'best.json'}")
+            raise ValueError(f"{text} is a folder; {_advice(path)}")
         return zoo(text)
+    if path.suffix == ".safetensors":
+        raise ValueError(f"{text}: holds weights; {_advice(path.parent)}")
     try:
         fields = parse_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{text}: cannot be read as JSON ({error})") from None
+    if isinstance(fields, dict) and isinstance(fields.get("training"), dict):
+        fields = fields["training"]  # of run.json
     if isinstance(fields, dict) and "architecture" in fields:
         fields = fields["architecture"]
     if fields is None:
@@ -34,3 +40,16 @@ def load(text: str) -> Architecture:
         return Architecture.from_dict(fields)
     except ValueError as error:
         raise ValueError(f"{text}: {error}") from None
+
+
+def _advice(folder: Path) -> str:
+    """Return which file of a folder `load` can read; it may be a run's or a search's folder."""
+    first = [folder / name for name in ("best.json", "run.json")]
+    for path in dict.fromkeys([*first, *sorted(folder.glob("*.json"))[:MOST_TRIED]]):
+        try:
+            if path.is_file():
+                load(str(path))
+                return f"name the file of an architecture, such as {path}"
+        except (ValueError, OSError):
+            continue
+    return f"name the JSON file of an architecture ({folder} holds none)"

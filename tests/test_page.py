@@ -201,7 +201,7 @@ def test_a_page_compares_runs_of_all_kinds(runs: Path, tmp_path: Path) -> None:
     ("words", "complaint"),
     [
         ([], "RUN is missing"),
-        (["nowhere"], "'nowhere' is not a folder"),
+        (["nowhere"], "'nowhere' does not exist"),
         (["."], "holds no run that can be compared"),
         ([".", "--out", "page.txt"], "--out: page.txt must end in .html"),
     ],

@@ -47,6 +47,10 @@ class Recipe:
                       "constant".
     clip_norm         largest norm of all gradients together; 0: not clipped.
     ema_decay         of the moving average of the weights, ramped up as (1+n)/(10+n); 0: none.
+    label_smoothing   share of the target that is spread over all classes.
+    dropout           probability before the classifier.
+    drop_path         probability that the last residual block is skipped; it rises linearly with
+                      the depth of a block (stochastic depth).
     train             "all", or only the "classifier" (batch norms then use their stored
                       statistics).
     resolution        input size of training in pixels; 0: the architecture's.
@@ -54,6 +58,7 @@ class Recipe:
     eval_crop         side of the centre crop, as a share of the resized image's shorter side.
     crop              "resized" (random area from `crop_area` to 1, as on ImageNet), "pad" (random
                       shift by up to an eighth of the side, as on CIFAR), "none".
+    flip              whether half of the training images are mirrored.
     policy            "autoaugment" (ImageNet's), "autoaugment-cifar10", "randaugment" (`layers`
                       operations of `magnitude`, in the papers' unit: 10 is strong) or "none";
                       `group` images share a draw.
@@ -65,6 +70,8 @@ class Recipe:
     temperature       divisor of the logits before they are compared.
     elastic           number of random sub-networks that learn from the network's outputs in each
                       step, in addition to the smallest (train/inherit/elastic.py); 0: none.
+    min_resolution, min_magnitude, min_mixup, min_dropout
+                      values of the first of several `stages`.
     stages            progressive learning: resolution, magnitude, mixup and dropout rise from
                       their min_ values in this number of equal stages; 1: they are constant.
     steps_of_stages   "linear" starts at the min_ values (the paper), "google" one step above them.

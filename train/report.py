@@ -25,6 +25,7 @@ from train.recipe import Recipe
 from train.record import PREDICTIONS
 from vbs.console import print_err
 from vbs.figure import attempt, draw_picture
+from vbs.load import NOTICED, Load, LoadWatch
 from vbs.text import printable, shell_word
 from vbs.units import short
 
@@ -58,6 +59,7 @@ class Reporter(Report):
 
     def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
         self._history = list(history)
+        self._watch: LoadWatch | None = LoadWatch()  # None after the first epoch of this run
         main = self._here.first
         self._progress = self._open.enter_context(
             Progress(
@@ -77,11 +79,27 @@ class Reporter(Report):
     def epoch(self, row: dict[str, Any]) -> None:
         self._history.append(row)
         self._progress.epoch(row)
+        if self._watch is not None:
+            note = waiting_note(self._watch.load())
+            self._watch = None
+            if note and self._here.first:
+                print_err(note)
         self._loggers.epoch(row)
         write_curves_csv(self._folder, self._history)
 
     def stop(self) -> bool:
         return self._stopped()
+
+
+def waiting_note(load: Load) -> str:
+    """Return a note, with a remedy, if threads of the training waited for a processor; else ""."""
+    if load.waiting <= NOTICED:
+        return ""
+    return (
+        f"on average {load.waiting:.1f} of the training's threads waited for a processor: other "
+        "programs slowed it down; stop them, or set OMP_NUM_THREADS to the number of free "
+        "processors"
+    )
 
 
 def print_preview(

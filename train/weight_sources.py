@@ -21,8 +21,10 @@ from search_spaces.architecture import Architecture
 from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
 from train.checkpoint import MEANS, SIDE, STATE, STDS, WEIGHTS, read_weights
+from train.record import read_run
+from vbs.command import module_command
 from vbs.json_text import parse_json
-from vbs.text import one_of
+from vbs.text import one_of, quoted, shortened
 
 Three = tuple[float, float, float]
 
@@ -94,11 +96,27 @@ def three(values: Any) -> Three:
 
 
 def no_weights(folder: Path) -> str:
-    """Return the error message for a folder without weights, which may be that of a search."""
+    """Return the error message for a folder without weights.
+
+    It may be the folder of a search, or of a training that has not completed an epoch.
+    """
     network = folder / "best.json"
     if network.is_file():
         return f"{folder} is the folder of a search; train its network first: train.run {network}"
-    return f"{folder} has no best.safetensors; is it the folder of a training?"
+    try:
+        record = read_run(folder)
+    except ValueError:
+        return f"{folder} has no best.safetensors; is it the folder of a training?"
+    missing = f"{folder} has no best.safetensors"
+    if record.status == "failed":
+        reason = record.outcome.get("failed")
+        detail = f" ({shortened(reason, 120)})" if reason else ""
+        return f"{missing}, because its training failed{detail}"
+    if "training" not in record.content or record.status == "finished":  # a trial, or deleted
+        return f"{missing}; its training is recorded as {quoted(record.status)}"
+    state = "was interrupted" if record.status == "interrupted" else "is running or was killed"
+    command = module_command(["train.run", "--resume", "--out", str(folder)])
+    return f"{missing}: its training {state} before the first epoch ended; resume it: {command}"
 
 
 def _file(path: Path) -> Path:

@@ -147,6 +147,16 @@ def status_after(record: Path) -> Iterator[None]:
         raise
 
 
+def folder_problem(path: str | Path) -> str:
+    """Return why a path is no folder: "does not exist" or "is not a folder"."""
+    return "is not a folder" if os.path.lexists(path) else "does not exist"
+
+
+def file_problem(path: str | Path) -> str:
+    """Return why a path is no file: "does not exist" or "is not a file"."""
+    return "is not a file" if os.path.lexists(path) else "does not exist"
+
+
 def _first_of(folder: Path, files: Sequence[str]) -> str | None:
     return next((name for name in files if (folder / name).exists()), None)
 

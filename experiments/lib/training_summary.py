@@ -40,13 +40,19 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def _shown(case: str) -> str:
+    """Return the case of bench_training as text, e.g. "b0 at 224"."""
+    network, _, side = case.partition("-")
+    return f"{'small network' if network == 'proxy' else network} at {side}"
+
+
 def _bench() -> Rows:
     rows = []
     for case, found in read("bench_training")["cases"].items():
         best, usual = (found["step"][name]["median"] for name in ("over_timm", "over_timm_default"))
         rows.append(
             (
-                f"training step compared with timm, {case.replace('-', ' at ')} px",
+                f"training step compared with timm, {_shown(case)} px",
                 f"{best:.2f}x the speed of timm's best setting, {usual:.2f}x the speed of its "
                 f"default memory format, {found['memory']['ours_over_timm']:.2f}x the memory",
                 "bench_training",

@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.evaluators.base import Evaluations, Evaluator, Measured
 from search_spaces.space import SearchSpace
+from vbs.folder import file_problem
 from vbs.text import quoted, shortened
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _load(path: Path) -> pyarrow.Table:
     import pyarrow.parquet
 
     if not path.is_file():
-        raise ValueError(f"table: {path} is not a file")
+        raise ValueError(f"table: {path} {file_problem(path)}")
     try:
         with path.open("rb") as file:
             is_parquet = file.read(4) == b"PAR1"  # regardless of the file's name

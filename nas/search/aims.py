@@ -73,7 +73,8 @@ def aims(
     local = {kind: times.of(networks) for kind, times in tables.items()}
     devices = device_costs(config, objective, networks)
     networks = networks.measured_by(**local, **devices)
-    check_limits(networks, objective)
+    entry = catalog.evaluator_entry(config.evaluator)
+    check_limits(networks, objective, resizable=not (entry.schedules or entry.table))
     strategy = catalog.strategy(name, networks, objective)
     return Aims(config, networks, objective, strategy, tables)
 

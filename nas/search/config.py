@@ -291,9 +291,10 @@ class SearchConfig(
                     f"{option_name} out"
                 )
             if name in unused:
+                other = "" if name in OF_RANDOM_STARTS else ", --parent for pretrained weights"
                 raise ValueError(
                     f"{option_name}: evaluator {self.evaluator!r} trains nothing; add --evaluator "
-                    f"proxy, or leave {option_name} out"
+                    f"proxy{other}, or leave {option_name} out"
                 )
 
 

@@ -24,6 +24,7 @@ from search_spaces.cost import Cost, cost_label, cost_text, is_measured, split_c
 from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.text import quoted
+from vbs.units import parse_quantity
 
 PATIENCE = 10  # proposals in a row without a new network after which a search ends
 
@@ -83,7 +84,7 @@ def search(
         proposals, costs = admitted(proposals[:count], history)
         if not len(proposals):
             if not len(history):
-                check_limits(space, objective)
+                check_limits(space, objective, resizable=not evaluator.cheap)
             stalled += 1
             continue
         stalled = 0
@@ -177,8 +178,11 @@ def nearest_in_pool(proposals: np.ndarray, pool: np.ndarray, history: History) -
     return pool[taken]
 
 
-def check_limits(space: SearchSpace, objective: Objective) -> None:
-    """Raise ValueError if a limit is below the range of the space."""
+def check_limits(space: SearchSpace, objective: Objective, *, resizable: bool = True) -> None:
+    """Raise ValueError if a limit is below the range of the space.
+
+    resizable  whether the evaluator supports another input size; the message then suggests one.
+    """
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
@@ -190,7 +194,9 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
             verb = "range" if name in Cost._fields else "ranges"  # flops, params are plural
             if side is not None and name != "params":
                 where = f" at {side} px"
-                hint += "" if device else ", or lower --resolution"
+                hint += "" if device or not resizable else ", or lower --resolution"
+            if guess := _with_unit(largest, low, high) if name in Cost._fields else "":
+                hint = f"did you mean {guess}?"
             ends = (
                 [_shown(name, high), _shown(name, low)]
                 if rate
@@ -201,6 +207,12 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
                 f"{space.name!r}{where}; its {label} {verb} from {ends[0]} to {ends[1]}; "
                 f"{hint}"
             )
+
+
+def _with_unit(value: float, low: float, high: float) -> str:
+    """Return a number below 1000 with the unit that puts it into a range, as 400M; "" if none."""
+    fitting = [unit for unit in "KMG" if low <= parse_quantity(f"{value:.10g}{unit}") <= high]
+    return f"{value:.10g}{fitting[0]}" if value < 1000 and fitting else ""
 
 
 def _shown(name: str, value: float) -> str:

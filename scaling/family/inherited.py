@@ -136,7 +136,8 @@ def write_member_weights(
     folder.mkdir(exist_ok=True)
     parent = cut.parent
     recipe, data = _images(cut)
-    print_err(f"weights: {counted(len(members), 'member')} inherit from {parent.source}")
+    verb = "inherits" if len(members) == 1 else "inherit"
+    print_err(f"weights: {counted(len(members), 'member')} {verb} from {parent.source}")
     inherited = _inheritance(parent, recipe, data)
     for member, row in zip(members, rows, strict=True):
         network = inherited.network(member.architecture)

@@ -15,6 +15,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.loading import load
 from vbs.config import ConfigError
 from vbs.console import print_err
+from vbs.folder import file_problem
 from vbs.json_text import parse_json
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
     Raises ConfigError if the file is not the record of a finished grid.
     """
     if not path.is_file():
-        raise ConfigError("coefficients", f"{path} is not a file; use published, or a grid.json")
+        problem = f"{path} {file_problem(path)}; use published, or a grid.json"
+        raise ConfigError("coefficients", problem)
     try:
         known = parse_json(path.read_bytes())
         if known["status"] != "finished" and "chosen" not in known["outcome"]:

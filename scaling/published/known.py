@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scaling.published.model import CEILING, checked_top1
-from search_spaces.catalog import zoo
+from search_spaces.catalog import NETWORKS, zoo
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
@@ -83,11 +83,11 @@ def known_top1(base: str, given: float | None = None) -> KnownTop1:
         return KnownTop1(given, "given")
     path = Path(base)
     if not path.is_file():
-        network = zoo(base)
+        network = zoo(base) if base in NETWORKS else None  # None: timm:NAME, package:NAME
         same = [name for name in KNOWN if base in (name, f"tf_{name}") or zoo(name) == network]
         if same:
             return KnownTop1(*KNOWN[same[0]])
-    else:
+    elif path.suffix != ".safetensors":  # weights hold no prediction
         fields = parse_json(path.read_bytes())
         # other evaluators measure on the user's own images
         if isinstance(fields, dict) and fields.get("evaluator", "surrogate") != "surrogate":

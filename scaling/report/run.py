@@ -15,7 +15,7 @@ from scaling.report.searches import search_sections
 from scaling.report.trainings import training_sections
 from scaling.training_aware.page import aware_sections
 from vbs.console import print_out
-from vbs.folder import write_whole
+from vbs.folder import folder_problem, write_whole
 from vbs.page.charts import scripts
 from vbs.page.parts import REPORT, document, escaped, write_text
 from vbs.text import counted, shell_word, shortened
@@ -48,7 +48,7 @@ def write_report(config: ReportConfig) -> ReportResult:
     title = f"{counted(len(runs), 'run')}: {', '.join(dict.fromkeys(run.kind for run in runs))}"
     page, path = document(title, sections, scripts()), Path(config.out)
     if not path.parent.is_dir():
-        raise ValueError(f"--out: {path.parent} is not a folder")
+        raise ValueError(f"--out: {path.parent} {folder_problem(path.parent)}")
     if path.name == REPORT and any(path.parent.samefile(folder) for folder in folders):
         raise ValueError(f"--out: {path} is the page of one of the runs; use another name")
     write_whole(path, lambda unfinished: write_text(unfinished, page))

@@ -11,6 +11,7 @@ from typing import Any
 from scaling.family.config import RECORD as FAMILY
 from scaling.grid.config import RECORD as GRID
 from scaling.training_aware.config import RECORD as AWARE
+from vbs.folder import folder_problem
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
@@ -55,7 +56,7 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read the run in a folder; raises ValueError if there is none or its record is damaged."""
     if not folder.is_dir():
-        raise ValueError(f"{quoted(str(folder))} is not a folder; use the folder of a run")
+        raise ValueError(f"{quoted(str(folder))} {folder_problem(folder)}; use the folder of a run")
     for name, kind in (*RECORDS.items(), ("run.json", TRAINING)):
         path = folder / name
         if not path.is_file():

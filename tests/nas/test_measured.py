@@ -152,7 +152,7 @@ def test_a_finished_search_goes_on_with_what_it_knows(
 PROXY = ["--evaluator", "proxy", "--target-flops", "2M"]
 MISTAKES = {
     "no data": (PROXY, "--data is missing"),
-    "nowhere": ([*PROXY, "--data", "imagefolder:nowhere"], "nowhere is not a folder"),
+    "nowhere": ([*PROXY, "--data", "imagefolder:nowhere"], "nowhere does not exist"),
     "one class": ([*PROXY, "--data", "imagefolder:ONE"], "holds 1 class folder"),
     "classes": ([*PROXY, "--data", "IMAGES", "--classes", "7"], "classes: 7 is not allowed"),
     "small share": ([*PROXY, "--data", "IMAGES", "--fidelity", "share=0.1"], "a share of 0.1"),

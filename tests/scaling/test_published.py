@@ -410,3 +410,10 @@ def test_what_is_no_number_is_one_line() -> None:
 def test_the_top1_of_published_networks_is_known() -> None:
     assert all(KNOWN[name][0] == top1 for name, top1 in TOP1.items() if name in KNOWN)
     assert known_top1("mobilenetv4_conv_small").percent == 73.8
+
+
+@pytest.mark.parametrize("base", ["{tmp}/best.safetensors", "package:efficientnet_lite0"])
+def test_weights_hold_no_top1(base: str, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"^--base-top1: the ImageNet top-1 of .* is not known"):
+        known_top1(base.format(tmp=tmp_path))

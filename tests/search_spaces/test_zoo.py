@@ -11,6 +11,7 @@ import torch
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
+from search_spaces.loading import load
 from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
 
@@ -103,3 +104,26 @@ def test_importing_the_zoo_imports_no_framework():
 def test_a_caller_cannot_change_the_zoo():
     with pytest.raises(dataclasses.FrozenInstanceError):
         NETWORKS["efficientnet_b0"]().stem = 1
+
+
+def test_loading_names_a_file_that_it_can_read(tmp_path):
+    network = NETWORKS["mobilenet_v2"]()
+    fields = json.loads(network.to_json())
+    for folder, name, content in (
+        ("search", "best.json", {"architecture": fields}),
+        ("training", "run.json", {"training": {"architecture": fields}}),
+        ("family", "2M.json", fields),
+        ("none", "other.json", {"x": 1}),
+    ):
+        place = tmp_path / folder
+        place.mkdir()
+        (place / name).write_text(json.dumps(content))
+        for text in (str(place), str(place / "best.safetensors")):
+            (place / "best.safetensors").write_bytes(b"")
+            with pytest.raises(ValueError, match=r"is a folder|holds weights") as caught:
+                load(text)
+            if folder == "none":
+                assert str(caught.value).endswith(f"({place} holds none)")
+            else:
+                assert str(caught.value).endswith(f"such as {place / name}")
+                assert load(str(place / name)) == network

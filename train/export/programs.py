@@ -60,8 +60,15 @@ IMPORTS
 
 _PHOTOS = """
 photos = sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ...")
-if missing := [name for name in photos if not Path(name).is_file()]:
-    sys.exit(f"{missing[0]} does not exist")
+for name in photos:
+    if Path(name).is_dir():
+        sys.exit(f"{name} is a folder; name its photographs, such as {Path(name, '*.jpg')}")
+    if not Path(name).is_file():
+        sys.exit(f"{name} does not exist")
+    try:
+        Image.open(name).load()
+    except Exception as error:  # Pillow raises many types for damaged files
+        sys.exit(f"{name} cannot be read as a photograph ({error})")
 """
 
 ONNX = (

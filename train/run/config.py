@@ -62,10 +62,10 @@ COMMAND = Command(
     positional=("network",),
     description="Train one network on one data set.",
     epilog="""\
-NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, or a best.json
-of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR
-or FILE.zip, with options after a question mark, e.g. imagefolder:DIR?corrupt_limit=0.05 (see
-docs/train.md).
+NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+nas.search, or a run.json of train.run. DATA is cifar10, cifar100, fashion-mnist, imagenet,
+imagefolder:DIR, parquet:DIR or FILE.zip, with options after a question mark, e.g.
+imagefolder:DIR?corrupt_limit=0.05 (see docs/train.md).
 On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to resume), run.json (settings and
 result), curves.csv and curves.png, confusion.png, mistakes.png, report.html,

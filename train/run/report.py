@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from train.report import waiting_note
 from train.run.config import COMMAND
 from train.run.result import TrainResult
 from train.scored import ERROR_NOTE, with_error
 from vbs import lock
 from vbs.command import module_command
 from vbs.console import print_err, print_results
-from vbs.load import NOTICED
 from vbs.options import words_of
 from vbs.tables import Console, Table
 from vbs.units import clock
@@ -58,12 +58,8 @@ def show_result(result: TrainResult | int) -> None:
 
 def _notes(result: TrainResult) -> list[str]:
     """Return what slowed the training down, and advice if the network has learned little."""
-    notes = []
-    if result.load.waiting > NOTICED:
-        notes.append(
-            f"on average {result.load.waiting:.1f} of the training's threads waited for a "
-            "processor: other programs slowed it down"
-        )
+    waiting = waiting_note(result.load)
+    notes = [waiting] if waiting else []
     training, test = result.training, result.outcome.test
     chance = 100 / training.architecture.classes
     if test and not training.config.init and test.top1 <= min(2 * chance, chance + 10):

@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
     [
         ("mnist", {}, "'mnist' is unknown"),
         ("imagefolder:", {}, "is unknown"),
-        ("imagefolder:/not/there", {}, "/not/there is not a folder"),
+        ("imagefolder:/not/there", {}, "/not/there does not exist"),
         ("/not/there.zip", {}, "there.zip does not exist"),
         ("parquet:/not/there", {}, "no parquet"),
         ("cifar10", {"minival": 1.0}, "minival: 1.0"),
