@@ -62,6 +62,21 @@ def absolute_reference(text: str, *, what: str = "plugin") -> str:
     return f"{absolute(place, what=what)}:{name}" if place.endswith(".py") else text
 
 
+def code_file(text: str) -> Path | None:
+    """Return the file of the code that a reference names; None if it is unknown.
+
+    The packages around a module are imported, but not the module.
+    """
+    place, _, _ = text.rpartition(":")
+    if place.endswith(".py"):
+        return absolute(place, what="plugin")
+    try:
+        spec = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+
+
 def catalog_name(text: str, catalog: Collection[str], *, what: str) -> str:
     """Return a name of a catalog or an absolute reference, without importing anything.
 

@@ -32,6 +32,16 @@ class Wrong:
 """
 
 
+ONCE = """
+from nas.strategies.base import sample_fresh
+
+class Once:
+    generation = 1
+    def propose(self, history, count, rng):
+        return sample_fresh(history, 0 if len(history) else 1, rng)
+"""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a comparison of two strategies with two seeds each."""
@@ -142,6 +152,73 @@ def test_a_search_that_stopped_is_resumed(finished: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"target_flops": 400000000.0', '"target_flops": 300000000.0', "--target-flops 300M, not"),
+        ('"seed": 0', '"seed": 7', "is a search with --seed 7"),
+        ('"schedule": "short"', '"schedule": "long"', "--schedule long, not --schedule short"),
+        ('"max_params": null', '"max_params": 5000000', "--max-params 5M, not no --max-params"),
+        ('"settings"', '"nothing"', "search.json cannot be read"),
+    ],
+)
+def test_searches_in_the_folder_must_be_the_planned_ones(
+    finished: Path,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    record = out / "random-0" / "search.json"
+    assert old in record.read_text()
+    record.write_text(record.read_text().replace(old, new))
+    assert compare(["--resume", "--out", str(out), "--strategies", f"random,{OWN}"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert expected in line
+    assert f"remove {out / 'random-0'} to run this search again" in line
+
+
+@pytest.mark.parametrize("name", ["history.parquet", "search.json"])
+def test_a_search_that_lost_a_file_is_reported(
+    finished: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "random-1" / name).unlink()
+    words = ["--resume", "--out", str(out), "--strategies", f"random,{OWN}"]
+    assert compare(words) == 2
+    assert f"remove {out / 'random-1'} to run this" in capsys.readouterr().err.splitlines()[-1]
+    shutil.rmtree(out / "random-1")
+    assert compare(words) == 0
+
+
+def test_changed_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    shutil.copyfile(OWN.rpartition(":")[0], file)
+    out, given = tmp_path / "out", ["--strategies", f"random,{file}:Greedy"]
+    assert compare([*given, *SHARED, "--seeds", "1", "--out", str(out)]) == 0
+    file.write_text(file.read_text() + "\n")
+    assert compare([*given, "--resume", "--out", str(out), "--seeds", "2"]) == 2
+    assert f"{file} has changed since the comparison began" in capsys.readouterr().err
+    assert not (out / "random-1").exists()
+
+
+def test_a_strategy_that_ends_early_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "once.py"
+    file.write_text(ONCE)
+    out, given = tmp_path / "out", ["--strategies", f"random,{file}:Once"]
+    assert compare([*given, *SHARED, "--seeds", "1", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"{out}/once.py-Once-0 ended after 1 of 40 evaluations: the strategy proposed" in said
+    assert "after 1 evaluation, " in said
+    assert "1 searches" not in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         ([], "--strategies is missing"),
@@ -160,7 +237,7 @@ def test_a_search_that_stopped_is_resumed(finished: Path, tmp_path: Path) -> Non
         (["a=runs/search-1", "--budget", "40"], "--budget: leave it out"),
         (["a=runs/search-1", "a=runs/search-2"], "searches: a is given twice"),
         (["a=x", "b=y,x"], "/x is given twice"),
-        (["a=nowhere"], "nowhere holds no search"),
+        (["a=nowhere"], "nowhere does not exist"),
         (["--resume"], "resume: the folder of the comparison is missing"),
     ],
 )
