@@ -95,6 +95,8 @@ def _check_strategies(config: CompareConfig) -> None:
 def _searched(folder: Path, config: CompareConfig) -> Groups:
     """Run the searches that are not finished; return the folders of all, by strategy."""
     planned = config.planned()
+    if len(config.strategies) == 1:
+        warn("there is only one strategy, so nothing is compared; add others by --strategies")
     known = [each for each in planned if record.is_over(folder / each.folder, config.search(each))]
     if known:
         print_err(f"{len(known)} of {len(planned)} searches are finished already")

@@ -224,7 +224,10 @@ def test_a_strategy_that_ends_early_is_named(
         ([], "--strategies is missing"),
         (["--strategies", "random,evolutoin", *SHARED], "did you mean evolution?"),
         (["--strategies", "random,local,random", *SHARED], "--strategies: random is given twice"),
-        (["--strategies", "a/m.py:X,b/m.py:X", *SHARED], "--strategies: m.py:X is given twice"),
+        (
+            ["--strategies", "a/m.py:X,b/m.py:X", *SHARED],
+            "b/m.py:X have equal names in the results",
+        ),
         (["--strategies", "random,none.py:X", *SHARED], "none.py does not exist"),
         (["--strategies", "random", "--target-flops", "400M"], "--budget is missing"),
         (["--strategies", "random", *SHARED[:3], "9"], "--budget: 9 is too small; use 10 or more"),
@@ -233,6 +236,12 @@ def test_a_strategy_that_ends_early_is_named(
         (["--strategies", "random", "--target-flops", "1", "--budget", "40"], "below the range"),
         (["--strategies", "random", *SHARED, "--evaluator", "supernet"], "is not supported"),
         (["--strategies", "random", *SHARED, "--fidelity", "epochs=1"], "trains nothing"),
+        (["--strategies", "random", "evolution", *SHARED], "separate strategies by commas"),
+        (["--strategies", f"random,{OWN[:-7]}", *SHARED], "my_strategy.py:Greedy"),
+        (["--strategies", f"random,mine={OWN}", *SHARED], f"strategies take no name; use {OWN}"),
+        (["--strategies", "random,/a,b/my.py:X", *SHARED], "'/a' is unknown"),
+        (["--strategies", "random", "--budget", "0"], "is not a whole number from 1 to 1G; write"),
+        (["a=x", "--seeds", "5"], "--seeds: leave it out"),
         (["runs/search-1"], "write NAME=DIR,DIR"),
         (["a=runs/search-1", "--budget", "40"], "--budget: leave it out"),
         (["a=runs/search-1", "a=runs/search-2"], "searches: a is given twice"),
@@ -337,6 +346,53 @@ def test_options_are_read_and_written_with_commas() -> None:
     assert words[words.index("--strategies") + 1] == "random,local"
     assert from_values(CompareConfig, read_request(COMMAND, words).values) == config
     assert config.groups == {}
+
+
+def test_folders_with_commas_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = tmp_path / "a,b"
+    inside.mkdir()
+    shutil.copy(OWN.rpartition(":")[0], inside)
+    monkeypatch.chdir(inside)
+    for words in (["--strategies", "random,my_strategy.py:Greedy", *SHARED], ["a=search-1"]):
+        assert compare(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "contains a comma, which separates" in line
+    with pytest.raises(ValueError, match="contains a comma"):
+        CompareConfig(strategies=("random", "/a,b/my.py:X"), target_flops="400M", budget=40)
+    assert not (inside / "runs").exists()
+
+
+def test_a_comparison_is_no_group_and_a_single_strategy_is_reported(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare([f"a={finished}", "--out", str(tmp_path / "a")]) == 2
+    line = capsys.readouterr().err
+    assert "is a comparison; name the folders of searches in it, such as my_strategy.py" in line
+    words = ["--strategies", "random", *SHARED, "--seeds", "1", "--out", str(tmp_path / "b")]
+    assert compare(words) == 0
+    out, err = capsys.readouterr()
+    assert "warning: there is only one strategy, so nothing is compared" in err
+    assert "nan" not in out
+
+
+def test_a_strategy_without_its_method_is_told_the_signature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "empty.py"
+    file.write_text("class Empty:\n    generation = 1\n")
+    assert compare(["--strategies", f"random,{file}:Empty", *SHARED]) == 2
+    assert "no method propose(history, count, rng); see docs/extend.md" in capsys.readouterr().err
+
+
+def test_the_help_says_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compare(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "nas.compare [SEARCHES] [options]" in text
+    assert "--evaluator surrogate|table|proxy|zero-cost source" in text
+    assert "at least 10 (required)" in text
 
 
 def test_equal_groups_are_called_equal(
