@@ -226,14 +226,20 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
     return found
 
 
+def usage_words(command: Command) -> list[str]:
+    """Return the words of the usage line after the name; optional arguments are in brackets."""
+    defaults = {each.name: each.default for each in dataclasses.fields(command.config)}
+    words = [
+        name.upper() if defaults[name] is MISSING else f"[{name.upper()}]"
+        for name in command.positional
+    ]
+    return [*words, "[options]"]
+
+
 def parser_of(command: Command, *, called: str = "") -> Parser:
     """Return the parser of a command's options, which also writes the help."""
     called = called or f"python -m {command.program}"
-    required = [each.name for each in dataclasses.fields(command.config) if each.default is MISSING]
-    words = [called]
-    for name in command.positional:
-        words.append(name.upper() if name in required else f"[{name.upper()}]")
-    words.append("[options]")
+    words = [called, *usage_words(command)]
     parser = Parser(
         prog=words[0],
         usage=" ".join(words),
