@@ -53,6 +53,8 @@ def _curves(comparison: SearchComparison) -> Chart:
         points = []
         for step in steps:
             values = curves[:, step - 1]
+            if np.isnan(values).any():
+                continue  # a search has no successful evaluation yet
             error = standard_error(values) if len(values) > 1 else math.nan
             points.append(Point(int(step), float(values.mean()), error))
         called = f"{shortened(name, 40)}, {counted_searches(len(curves))}"

@@ -226,4 +226,4 @@ def _plain(value: Any) -> Any:
 
 
 def _rounded(value: Any) -> Any:
-    return f"{value:.6f}" if isinstance(value, float) else value
+    return f"{value:.8g}" if isinstance(value, float) else value

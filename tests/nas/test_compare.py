@@ -16,6 +16,7 @@ from scipy import stats
 
 from nas import SearchComparison, SearchConfig, SearchResult, compare_searches, run_search
 from nas.compare.interval import Interval
+from nas.compare.page import _curves
 from search_spaces.architecture import Architecture
 
 
@@ -205,3 +206,15 @@ def test_what_describes_no_run_is_refused(
     with pytest.raises(TypeError, match="a SearchConfig is required"):
         run_search({"target_flops": "400M"})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_curves_that_begin_with_failures_are_drawn_without_nan(tmp_path: Path) -> None:
+    curves = {"a": np.array([[math.nan, 1e-7, 2e-7], [1e-7, 3e-7, 3e-7]])}
+    comparison = SearchComparison(curves)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        comparison.plot(tmp_path / "late.png")
+    assert "nan" not in str(comparison)
+    assert comparison.best("a", after=1).mean != comparison.best("a", after=1).mean
+    (series,) = _curves(comparison).series
+    assert [point.x for point in series.points] == [2, 3]
