@@ -105,10 +105,8 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
         found = _made(found, name, what="strategy", space=space, objective=objective)
     has_method = callable(getattr(found, "propose", None))
     if not has_method or not hasattr(found, "generation"):
-        lacks = "number generation" if has_method else "method propose"
-        raise ValueError(
-            f"strategy: {shortened(name)} has no {lacks}; see nas.strategies.base.Strategy"
-        )
+        lacks = "number generation" if has_method else "method propose(history, count, rng)"
+        raise ValueError(f"strategy: {shortened(name)} has no {lacks}; see docs/extend.md")
     return OwnStrategy(name, found)
 
 

@@ -84,7 +84,7 @@ class Option:
     flag     name of the option if it differs from the field, such as "set".
     old      earlier spellings of the option; they are accepted with a warning.
     many     whether one flag takes several values (otherwise the flag is repeated).
-    commas   whether commas separate the values of a text.
+    commas   whether commas separate the values of a text (not of a list, such as a record has).
     """
 
     help: str = ""
@@ -228,15 +228,15 @@ def converted(config: type[Config], name: str, value: Any) -> Any:
         return None
     if kind.many:
         values = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
-        if known.commas:
-            values = [part for each in values for part in _parts(each)]
+        if known.commas and isinstance(value, str):
+            values = parts(value)
         return tuple(_checked(name, kind.base, known, each) for each in values)
     return _checked(name, kind.base, known, value)
 
 
-def _parts(value: Any) -> list[Any]:
-    """Return the parts of a text between commas; other values are not divided."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+def parts(text: str) -> list[str]:
+    """Return the parts of a text between commas."""
+    return [part.strip() for part in text.split(",")]
 
 
 def _checked(name: str, base: type, known: Option, value: Any) -> Any:
@@ -371,9 +371,10 @@ def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def _texts_in(known: Option, value: Any) -> list[str]:
+    if known.commas and isinstance(value, str):
+        return parts(value)
     several = value if isinstance(value, list | tuple) else [value]
-    texts = [each for each in several if isinstance(each, str)]
-    return [part for each in texts for part in _parts(each)] if known.commas else texts
+    return [each for each in several if isinstance(each, str)]
 
 
 def check_code(

@@ -7,11 +7,12 @@ the values, in the same way for options, config files, records and Python.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -28,6 +29,7 @@ from vbs.config import (
     named,
     options,
     partial,
+    parts,
     value_text,
 )
 from vbs.config_file import FileValues, read_values
@@ -224,10 +226,20 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
     return found
 
 
+def usage_words(command: Command) -> list[str]:
+    """Return the words of the usage line after the name; optional arguments are in brackets."""
+    defaults = {each.name: each.default for each in dataclasses.fields(command.config)}
+    words = [
+        name.upper() if defaults[name] is MISSING else f"[{name.upper()}]"
+        for name in command.positional
+    ]
+    return [*words, "[options]"]
+
+
 def parser_of(command: Command, *, called: str = "") -> Parser:
     """Return the parser of a command's options, which also writes the help."""
     called = called or f"python -m {command.program}"
-    words = [called, *map(str.upper, command.positional), "[options]"]
+    words = [called, *usage_words(command)]
     parser = Parser(
         prog=words[0],
         usage=" ".join(words),
@@ -279,6 +291,8 @@ def _add(group: Any, command: Command, name: str) -> None:
         if kind.many:
             several = {"nargs": "+", "action": "extend"}
             words |= several if known.many else {"action": "append"}
+        if known.commas:
+            words |= {"action": "extend", "type": parts}
     group.add_argument(flag(name, command.config), **words)
 
 

@@ -8,6 +8,7 @@ the same file at the same path, or an installed package.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -62,6 +63,21 @@ def absolute_reference(text: str, *, what: str = "plugin") -> str:
     return f"{absolute(place, what=what)}:{name}" if place.endswith(".py") else text
 
 
+def code_file(text: str) -> Path | None:
+    """Return the file of the code that a reference names; None if it is unknown.
+
+    The packages around a module are imported, but not the module.
+    """
+    place, _, _ = text.rpartition(":")
+    if place.endswith(".py"):
+        return absolute(place, what="plugin")
+    try:
+        spec = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+
+
 def catalog_name(text: str, catalog: Collection[str], *, what: str) -> str:
     """Return a name of a catalog or an absolute reference, without importing anything.
 
@@ -69,7 +85,21 @@ def catalog_name(text: str, catalog: Collection[str], *, what: str) -> str:
     """
     if is_reference(text, catalog):
         return absolute_reference(text, what=what)
+    if text.endswith(".py"):
+        raise ValueError(f"{what}: {_without_name(text)}")
     return one_of(what, text, catalog)
+
+
+def _without_name(file: str) -> str:
+    """Return what is wrong with a file without a name, with the names that it defines."""
+    names: list[str] = []
+    with contextlib.suppress(OSError, ValueError, SyntaxError, RecursionError):
+        tree = ast.parse(Path(file).expanduser().read_bytes())
+        kinds = (ast.ClassDef, ast.FunctionDef)
+        names = [each.name for each in tree.body if isinstance(each, kinds)]
+    public = [name for name in names if not name.startswith("_")][:5]
+    shown = [shortened(f"{file}:{name}") for name in public] or [f"{shortened(file)}:NAME"]
+    return f"{shortened(file)} needs the name of a class in it; use {' or '.join(shown)}"
 
 
 def module_name(file: Path) -> str:

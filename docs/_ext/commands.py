@@ -23,7 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from vbs.config import LIMITS, Config, Option, flag, groups, kinds, options, value_text
-from vbs.options import Command, load
+from vbs.options import Command, load, usage_words
 from vbs.programs import COMMANDS
 from vbs.units import parse_quantity, parse_rate, parse_seconds
 
@@ -111,7 +111,7 @@ def page(name: str) -> str:
     found = command(name)
     guide = GUIDES[name]
     title = f"vbs {name}"
-    words = " ".join([*map(str.upper, found.positional), "[options]"])
+    words = " ".join(usage_words(found))
     lines = [
         title,
         "=" * len(title),

@@ -9,40 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.search.config import SearchConfig
+from nas.compare import picture
+from nas.compare.finished import Finished, check_comparable, finished
+from nas.compare.interval import Interval, interval, welch
 from nas.search.result import SearchResult
-from nas.search.targets import TARGETS
-from vbs.accuracy import standard_error
-from vbs.config_file import stored_values
-from vbs.figure import label, new_figure, save_png
-from vbs.text import quoted
+from vbs.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-HISTORY = "history.parquet"
-NEEDED = ("reward", "fidelity", "error")
-# options that define the reward
-REWARDED = (*TARGETS, "reward", "exponent", "also")
-
-
-class Interval(NamedTuple):
-    """A mean over searches with its 95% confidence interval, which is NaN for a single search."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if math.isnan(self.low):
-            return f"{self.mean:.2f}"
-        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+LISTED = 3  # searches named in a note
 
 
 @dataclass(frozen=True)
@@ -51,9 +33,14 @@ class SearchComparison:
 
     curves  group -> best reward after each evaluation, float64 [searches, evaluations], cut to the
             shortest search of all groups; NaN before the first successful evaluation.
+    seeds   group -> seeds of its searches, in their order; groups whose seeds are unknown are left
+            out.
+    notes   lines on searches that ended early or are unfinished.
     """
 
     curves: Mapping[str, np.ndarray]
+    seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def evaluations(self) -> int:
@@ -71,22 +58,29 @@ class SearchComparison:
             means, key=lambda name: -means[name] if means[name] == means[name] else math.inf
         )
 
+    def paired(self, first: str, second: str) -> bool:
+        """Return whether two groups have the same seeds, each once.
+
+        Searches with the same seed are not independent: strategies that begin with random networks
+        evaluate the same ones.
+        """
+        a, b = self.seeds.get(first, ()), self.seeds.get(second, ())
+        return bool(a) and sorted(a) == sorted(b) and len({*a}) == len(a)
+
     def difference(self, first: str, second: str, *, after: int | None = None) -> Interval:
-        """Return the best reward of the first group minus that of the second (Welch's interval).
+        """Return the best reward of the first group minus that of the second.
+
+        The interval is that of the paired t-test by seed if both groups have the same seeds, see
+        `paired`, and otherwise Welch's.
 
         after  number of evaluations; None: all.
         """
         column = (after or self.evaluations) - 1
         a, b = self.curves[first][:, column], self.curves[second][:, column]
-        mean = float(a.mean() - b.mean())
-        if min(len(a), len(b)) < 2 or math.isnan(mean):
-            return Interval(mean, math.nan, math.nan)
-        parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
-        if not parts.sum():
-            return Interval(mean, mean, mean)
-        freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
-        half = _quantile(freedom) * math.sqrt(parts.sum())
-        return Interval(mean, mean - half, mean + half)
+        if self.paired(first, second):
+            order = [np.argsort(self.seeds[name]) for name in (first, second)]
+            return interval(a[order[0]] - b[order[1]])
+        return welch(a, b)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with a row per group: searches, mean best reward, and its interval."""
@@ -100,38 +94,30 @@ class SearchComparison:
 
     def __str__(self) -> str:
         width = max(map(len, self.curves))
-        lines = [f"best reward after {self.evaluations:,} evaluations, mean and 95% interval:"]
+        after = counted(self.evaluations, "evaluation")
+        lines = [f"best reward after {after}, mean and 95% interval:"]
         order = self.ranked()
         for name in order:
-            count = len(self.curves[name])
-            searches = f"{count} search{'es' if count > 1 else ''}"
+            searches = picture.counted_searches(len(self.curves[name]))
             lines.append(f"  {name:<{width}}  {self.best(name)}, {searches}")
         if len(order) > 1:
             ahead = self.difference(order[0], order[1])
-            lines.append(f"  {order[0]} above {order[1]} by {ahead}")
-        return "\n".join(lines)
+            if not math.isnan(ahead.mean):
+                kind = "" if math.isnan(ahead.low) else f", {self.kind(*order[:2])}"
+                lines.append(f"  {order[0]} above {order[1]} by {ahead}{kind}")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+    def kind(self, first: str, second: str) -> str:
+        """Return the kind of the interval of a difference."""
+        return "paired by seed" if self.paired(first, second) else "Welch's interval"
 
     def plot(self, path: str | Path | None = None) -> Any:
         """Return a matplotlib figure of the mean best reward over evaluations, with 95% bands.
 
         path  PNG file to save it to; None: not saved.
         """
-        figure = new_figure(7, 4.5)
-        axes = figure.add_subplot()
-        steps = np.unique(np.geomspace(1, self.evaluations, 200).astype(int))
-        for name, curves in self.curves.items():
-            rows = [interval(curves[:, step - 1]) for step in steps]
-            mean, low, high = np.array(rows).T
-            (line,) = axes.plot(steps, mean, label=label(f"{name}, {len(curves)} searches"))
-            axes.fill_between(steps, low, high, alpha=0.2, color=line.get_color(), lw=0)
-        axes.set_xscale("log")
-        axes.set_xlabel("evaluations")
-        axes.set_ylabel("best reward so far")
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
-        if path is not None:
-            save_png(figure, Path(path))
-        return figure
+        curves = {name: self.curves[name] for name in self.ranked()}
+        return picture.draw(None if path is None else Path(path), curves)
 
 
 def marks(evaluations: int) -> list[int]:
@@ -148,8 +134,8 @@ def compare_searches(
     searches  group, such as a strategy -> its searches (results of `run_search`, or folders), one
               for each seed.
 
-    Raises ValueError for a group without searches, for a search without a history, and if searches
-    have different objectives.
+    Raises ValueError for a group without searches, for a search without a history or without a
+    successful evaluation, and if searches have different objectives, evaluators or data.
     """
     if not isinstance(searches, Mapping):
         raise TypeError('searches: use a mapping of groups, such as {"evolution": [...]}')
@@ -158,75 +144,32 @@ def compare_searches(
     for name, group in searches.items():
         if isinstance(group, str | Path | SearchResult) or not len(group):
             raise ValueError(f"searches: {name!r} needs a list of searches")
-    _check_comparable([search for group in searches.values() for search in group])
-    found = {name: [_curve(search) for search in group] for name, group in searches.items()}
-    shortest = min(len(curve) for group in found.values() for curve in group)
+    found = {name: [finished(search) for search in group] for name, group in searches.items()}
+    every = [each for group in found.values() for each in group]
+    check_comparable(every)
+    shortest = min(len(each.curve) for each in every)
     return SearchComparison(
-        {name: np.array([curve[:shortest] for curve in group]) for name, group in found.items()}
+        {name: np.array([each.curve[:shortest] for each in of]) for name, of in found.items()},
+        {
+            name: tuple(each.config.seed for each in of if each.config is not None)
+            for name, of in found.items()
+            if all(each.config is not None for each in of)
+        },
+        _notes(every),
     )
 
 
-def _check_comparable(searches: Sequence[SearchResult | str | Path]) -> None:
-    """Raise ValueError if two searches maximise different rewards."""
-    known: dict[tuple[Any, ...], str] = {}
-    for search in searches:
-        if isinstance(search, SearchResult):
-            config, place = search.config, str(search.folder)
-        elif isinstance(search, str | Path):
-            record, place = Path(search) / "search.json", str(search)
-            if not record.is_file():
-                continue  # the folder contains a history without options
-            values = stored_values(SearchConfig, record, what="search")
-            config = SearchConfig(**values)
-        else:
-            raise TypeError(f"searches: {quoted(search, 60)} is not a result or a folder")
-        reward = tuple(getattr(config, name) for name in REWARDED)
-        known.setdefault(reward, place)
-    if len(known) > 1:
-        first, second = list(known.values())[:2]
-        raise ValueError(
-            f"searches: {first} and {second} maximise different rewards, which cannot be compared"
+def _notes(searches: Sequence[Finished]) -> tuple[str, ...]:
+    """Return lines on searches that ended early, and on the search that limits the others."""
+    endings = [each.ending for each in searches if each.ending]
+    notes = endings[:LISTED]
+    if len(endings) > LISTED:
+        notes.append(f"{len(endings) - LISTED:,} more ended early")
+    lengths = [len(each.curve) for each in searches]
+    if min(lengths) < max(lengths):
+        shortest = searches[lengths.index(min(lengths))]
+        notes.append(
+            f"the searches are compared after {min(lengths):,} of {max(lengths):,} evaluations, "
+            f"because {shortest.place} has no more"
         )
-
-
-def _curve(search: SearchResult | str | Path) -> np.ndarray:
-    """Return the best reward after each evaluation of one search, float64 [evaluations]."""
-    if isinstance(search, SearchResult):
-        table, place = search.to_pandas(), str(search.folder)
-    else:
-        table, place = _read(Path(search)), str(search)
-    if not len(table):
-        raise ValueError(f"{place}: nothing was evaluated")
-    succeeded = (table["fidelity"] >= 1) & (table["error"].astype(str) == "")
-    rewards = np.where(succeeded, table["reward"], -np.inf).astype(np.float64)
-    best = np.maximum.accumulate(rewards)
-    return np.where(np.isfinite(best), best, np.nan)
-
-
-def _read(folder: Path) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow
-
-    path = folder / HISTORY
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no search (there is no {HISTORY} in it)")
-    try:
-        return pd.read_parquet(path, columns=list(NEEDED))
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
-
-
-def interval(values: np.ndarray) -> Interval:
-    """Return the mean of values [n] with its 95% interval by Student's t."""
-    mean = float(np.mean(values))
-    if len(values) < 2 or math.isnan(mean):
-        return Interval(mean, math.nan, math.nan)
-    half = _quantile(len(values) - 1) * standard_error(values)
-    return Interval(mean, mean - half, mean + half)
-
-
-def _quantile(freedom: float) -> float:
-    """Return the 97.5% quantile of Student's t with `freedom` degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.975))
+    return tuple(notes)

@@ -10,7 +10,14 @@ from typing import NamedTuple
 
 from nas import catalog
 from nas.options import SpaceOptions
-from nas.search.config import INHERITED, EvaluationOptions, MeasuringOptions, SearchConfig
+from nas.search.config import (
+    INHERITED,
+    MOST,
+    EvaluationOptions,
+    MeasuringOptions,
+    SearchConfig,
+    whole_quantity,
+)
 from nas.search.targets import ObjectiveOptions
 from nas.supernet.options import EVALUATOR as SUPERNET
 from train.options import DataOptions, TrainingOptions, WorkerOptions, absolute_path
@@ -20,7 +27,8 @@ from vbs.text import quoted, shortened
 
 RECORD, TABLE, FIGURE = "comparison.json", "comparison.csv", "comparison.png"
 FEWEST = 10  # smallest budget whose best network says anything about a strategy
-MOST_SEEDS = 1000
+SEEDS, MOST_SEEDS = 5, 1000
+UNSUPPORTED = (INHERITED, SUPERNET)  # evaluators
 EXAMPLE = "random=runs/search-1,runs/search-2"
 
 
@@ -28,12 +36,31 @@ def group_text(text: str, *, what: str = "searches") -> str:
     """Return a group of searches, "NAME=DIR,DIR", with absolute paths."""
     name, _, rest = text.partition("=")
     folders = [each.strip() for each in rest.split(",")]
+    if "=" not in text and (text in catalog.STRATEGIES or re.search(r"\.py(:|$)", text)):
+        raise ValueError(
+            f"{what}: {quoted(text, 60)} is a strategy; separate strategies by commas, e.g. "
+            "--strategies random,evolution"
+        )
     if not name.strip() or not all(folders):
         raise ValueError(
             f"{what}: {quoted(text, 60)} is not understood; write NAME=DIR,DIR, e.g. {EXAMPLE}"
         )
-    paths = ",".join(absolute_path(each, what=what) for each in folders)
-    return f"{name.strip()}={paths}"
+    paths = [absolute_path(each, what=what) for each in folders]
+    for path in paths:
+        if "," in path:
+            raise ValueError(
+                f"{what}: {shortened(path, 80)} contains a comma, which separates folders; rename "
+                "the folder, or use compare_searches in Python"
+            )
+    return f"{name.strip()}={','.join(paths)}"
+
+
+def strategy_text(text: str, *, what: str = "strategies") -> str:
+    """Return the name of a strategy; raises ValueError for one that is given a name itself."""
+    name, mark, rest = text.partition("=")
+    if mark and name.isidentifier() and not Path(text.rpartition(":")[0]).exists():
+        raise ValueError(f"{what}: strategies take no name; use {shortened(rest)}")
+    return text
 
 
 class Planned(NamedTuple):
@@ -73,18 +100,33 @@ class CompareConfig(
     strategies: tuple[str, ...] = option(
         (),
         metavar="NAMES",
+        parse=strategy_text,
         catalog=catalog.STRATEGIES,
         commas=True,
         later=True,
         help="strategies to compare, e.g. random,evolution,my.py:Mutants; the names are those of "
         "nas.search --strategy",
     )
-    seeds: int = option(
-        5,
+    seeds: int | None = option(
+        None,
         limits=(1, MOST_SEEDS),
         metavar="N",
         later=True,
         help="searches of each strategy, with the seeds 0 to N-1 (default 5)",
+    )
+    evaluator: str = option(
+        "surrogate",
+        catalog=catalog.EVALUATORS,
+        metavar="|".join(name for name in catalog.EVALUATORS if name not in UNSUPPORTED),
+        help="source of the accuracies (default surrogate: predicted ImageNet top-1)",
+    )
+    budget: int | None = option(
+        None,
+        limits=(1, MOST),
+        parse=whole_quantity,
+        metavar="N",
+        later=True,
+        help=f"networks that each search evaluates, at least {FEWEST} (required)",
     )
     finalists: int = option(
         0,
@@ -109,12 +151,21 @@ class CompareConfig(
             raise ValueError("--budget is missing; all searches need the same, e.g. --budget 200")
         if self.budget < FEWEST:
             raise ConfigError("budget", f"{self.budget} is too small; use {FEWEST} or more")
-        if self.evaluator in (INHERITED, SUPERNET):
+        if self.evaluator in UNSUPPORTED:
             raise ConfigError(
                 "evaluator", f"{self.evaluator} is not supported by nas.compare; use another one"
             )
-        for each in self.planned()[: len(self.strategies)]:
-            self.search(each)
+        if self.seeds is None:
+            object.__setattr__(self, "seeds", SEEDS)
+        for each in self.strategies:
+            if "," in each:
+                raise ConfigError(
+                    "strategies",
+                    f"{shortened(each)} contains a comma, which separates strategies; rename its "
+                    "folder",
+                )
+        for planned in self.planned()[: len(self.strategies)]:
+            self.search(planned)
 
     @property
     def groups(self) -> dict[str, tuple[Path, ...]]:
@@ -131,12 +182,18 @@ class CompareConfig(
         """
         _check_distinct("strategies", self.strategies)
         names = {each: _short_name(each) for each in self.strategies}
-        _check_distinct("strategies", list(names.values()))
         stems = {each: re.sub(r"[^\w.]+", "-", name) for each, name in names.items()}
-        _check_distinct("strategies", list(stems.values()))
+        first: dict[str, str] = {}
+        for each, stem in stems.items():
+            if first.setdefault(stem, each) != each:
+                raise ConfigError(
+                    "strategies",
+                    f"{shortened(first[stem])} and {shortened(each)} have equal names in the "
+                    "results; rename one",
+                )
         return [
             Planned(each, names[each], seed, f"{stems[each]}-{seed}")
-            for seed in range(self.seeds)
+            for seed in range(self.seeds or SEEDS)
             for each in self.strategies
         ]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.compare.comparison import SearchComparison
+from nas.compare.picture import counted_searches
 from nas.compare.report import HEADING, conclusions, table_of
 from nas.compare.result import CompareResult
 from vbs.accuracy import standard_error
@@ -47,13 +48,16 @@ def _curves(comparison: SearchComparison) -> Chart:
     """Return a chart of the mean best reward against evaluations."""
     steps = np.unique(np.geomspace(1, comparison.evaluations, POINTS).astype(int))
     series = []
-    for place, (name, curves) in enumerate(comparison.curves.items()):
+    for place, name in enumerate(comparison.ranked()):
+        curves = comparison.curves[name]
         points = []
         for step in steps:
             values = curves[:, step - 1]
+            if np.isnan(values).any():
+                continue  # a search has no successful evaluation yet
             error = standard_error(values) if len(values) > 1 else math.nan
             points.append(Point(int(step), float(values.mean()), error))
-        called = f"{shortened(name, 40)}, {len(curves)} searches"
+        called = f"{shortened(name, 40)}, {counted_searches(len(curves))}"
         series.append(Series(called, points, "line", COLOURS[place % len(COLOURS)]))
     return Chart(
         x=Axis("evaluations", log=True),

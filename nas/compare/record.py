@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nas import catalog
 from nas.compare.comparison import SearchComparison, marks
 from nas.compare.config import FIGURE, RECORD, TABLE, CompareConfig
+from nas.compare.finished import SEARCH, has_success, read_stored, words
 from nas.compare.page import page
 from nas.compare.result import CompareResult
-from vbs.config import ConfigError
+from nas.search.aims import named_space
+from nas.search.config import SearchConfig, same_value
+from nas.search.device_costs import device_digests
+from nas.search.record import sha256
+from nas.search.targets import objective_of
+from vbs.config import ConfigError, code_values, options
 from vbs.config_file import resumed, stored_values
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json, write_whole
 from vbs.json_text import parse_json
 from vbs.lock import FILE as LOCK
 from vbs.page.parts import write_page
-from vbs.text import csv_cell, quoted, shell_word
+from vbs.plugins import code_file, is_reference
+from vbs.text import csv_cell, quoted, shell_word, shortened
 
-OVER = ("finished", "exhausted", "out of time")  # statuses of searches that ended by themselves
+# options without which the images of a search determine them
+DETERMINED = ("space", "resolution", "classes", "small_images", "fidelity")
 # columns of comparison.csv; behind: mean of the best group minus that of this group
 COLUMNS = (
     *("evaluations", "group", "searches", "mean", "low", "high"),
@@ -59,30 +69,118 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> CompareConfig:
     return config
 
 
-def is_over(folder: Path, config: CompareConfig) -> bool:
-    """Return whether the search in a folder has ended, with at least the budget of the config."""
-    try:
-        content = parse_json((folder / "search.json").read_bytes())
-        status, budget = content["status"], content["settings"]["budget"]
-        return status in OVER and (status != "finished" or budget >= config.budget)
-    except (OSError, ValueError, KeyError, TypeError):
+def code_digests(config: CompareConfig) -> dict[str, str]:
+    """Return the SHA-256 of each file of code that the options name."""
+    known, texts = options(CompareConfig), []
+    for name, value in code_values(config).items():
+        several = value if isinstance(value, tuple | list) else [value]
+        texts += [text for text in several if is_reference(text, known[name].catalog)]
+    files = [code_file(text) for text in texts]
+    return {str(file): sha256(file) for file in files if file is not None and file.is_file()}
+
+
+def check_code_files(folder: Path, digests: Mapping[str, str]) -> None:
+    """Raise ValueError if code has changed since the comparison in a folder began."""
+    content = parse_json((folder / RECORD).read_bytes())
+    known = content.get("digests", {}).get("code_sha256", {})
+    for file, digest in known.items():
+        if digests.get(file, digest) != digest:
+            raise ValueError(
+                f"resume: {shortened(file)} has changed since the comparison began; restore it, "
+                "or use another --out"
+            )
+
+
+def is_over(folder: Path, search: SearchConfig) -> bool:
+    """Return whether a search is over: it ended by itself, after the budget of its config.
+
+    Raises ValueError if the folder contains another search, or if its files are damaged.
+    """
+    if not folder.is_dir():
         return False
+    with _advised(folder):
+        stored = read_stored(folder)
+        if stored is None:
+            names = [each.name for each in folder.iterdir() if not each.name.startswith(".")]
+            if {*names} - {LOCK}:
+                raise ValueError(f"{folder} contains no {SEARCH}")
+            return False
+    _check_planned(folder, search, stored.config, stored.digests)
+    known, status = stored.config, stored.status
+    assert search.budget is not None  # see CompareConfig.check
+    ended = {
+        "finished": known.budget is not None and known.budget >= search.budget,
+        "exhausted": True,
+        "out of time": known.max_time is not None
+        and search.max_time is not None
+        and known.max_time >= search.max_time,
+    }
+    if not ended.get(status, False):
+        return False
+    with _advised(folder):
+        has_success(folder)  # reports a damaged history
+    return True
 
 
-def write(folder: Path, config: CompareConfig, status: str, **outcome: Any) -> None:
-    """Write comparison.json with everything that repeats the comparison, and its outcome."""
+@contextmanager
+def _advised(folder: Path) -> Iterator[None]:
+    """Add to an error of a search in a folder how to run the search again."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error).removeprefix("searches: ")
+        raise ValueError(f"resume: {text}; remove {folder} to run this search again") from None
+
+
+def _check_planned(
+    folder: Path, planned: SearchConfig, known: SearchConfig, digests: Mapping[str, Any]
+) -> None:
+    """Raise ValueError if the search in a folder is not the planned one."""
+    again = f"use another --out, or remove {folder} to run this search again"
+    filled = {"exponent": objective_of(planned).exponent}
+    if not catalog.evaluator_entry(planned.evaluator).images:
+        planned = named_space(planned)[0]  # otherwise, the images determine it
+    for name, option in options(SearchConfig).items():
+        wanted, found = filled.get(name, getattr(planned, name)), getattr(known, name)
+        unset = wanted is None and name in DETERMINED
+        if option.later or unset or wanted == found:
+            continue
+        if wanted is not None and same_value(name, wanted, known.settings()):
+            continue
+        if wanted == getattr(planned, name):
+            shown = f", not {words(planned, name)}"
+        else:
+            shown = ""
+        raise ValueError(f"resume: {folder} is a search with {words(known, name)}{shown}; {again}")
+    present: dict[str, Any] = {"devices_sha256": device_digests(planned)}
+    if planned.table is not None:
+        present["table_sha256"] = sha256(Path(planned.table))
+    for name, digest in present.items():
+        if digest and digests.get(name, digest) != digest:
+            what = "table" if name == "table_sha256" else "devices"
+            raise ValueError(f"resume: {folder} is a search with other {what}; {again}")
+
+
+def write(
+    folder: Path, config: CompareConfig, status: str, code: Mapping[str, str], **outcome: Any
+) -> None:
+    """Write comparison.json with everything that repeats the comparison, and its outcome.
+
+    code  digests of files of code, see `code_digests`.
+    """
     write_json(
         folder / RECORD,
         {
             "status": status,
             "settings": config.settings(),
+            "digests": {"code_sha256": dict(code)} if code else {},
             "outcome": outcome,
             **circumstances(("numpy", "scipy", "optuna", "torch")),
         },
     )
 
 
-def finish(result: CompareResult) -> None:
+def finish(result: CompareResult, code: Mapping[str, str]) -> None:
     """Write the record, the table, the figure and the page of a finished comparison."""
     folder, comparison = result.folder, result.comparison
     rows = table_rows(comparison)
@@ -91,6 +189,7 @@ def finish(result: CompareResult) -> None:
         folder,
         result.config,
         "finished",
+        code,
         evaluations=comparison.evaluations,
         seconds=round(result.seconds, 2),
         table=[dict(zip(COLUMNS, map(_plain, row), strict=True)) for row in rows],
@@ -127,4 +226,4 @@ def _plain(value: Any) -> Any:
 
 
 def _rounded(value: Any) -> Any:
-    return f"{value:.6f}" if isinstance(value, float) else value
+    return f"{value:.8g}" if isinstance(value, float) else value

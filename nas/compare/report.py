@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich.box
 
-from nas.compare.comparison import Interval, SearchComparison, marks
+from nas.compare.comparison import SearchComparison, marks
 from nas.compare.config import FIGURE, RECORD, TABLE, CompareConfig
 from nas.compare.result import CompareResult
 from vbs.command import module_command
@@ -16,7 +16,7 @@ from vbs.console import print_out, print_results
 from vbs.options import option_words
 from vbs.page.parts import REPORT
 from vbs.tables import Console, Table
-from vbs.text import shortened
+from vbs.text import counted, shortened
 
 HEADING = "mean best reward with 95% interval after a number of evaluations"
 LONGEST_NAME = 40  # characters of a group in tables
@@ -53,45 +53,42 @@ def table_of(
         [
             shortened(name, LONGEST_NAME),
             str(len(comparison.curves[name])),
-            *(_cell(comparison.best(name, after=step)) for step in steps),
+            *(str(comparison.best(name, after=step)) for step in steps),
         ]
         for name in comparison.ranked()
     ]
     return ["strategy", "searches", *(f"{step:,}" for step in steps)], rows
 
 
-def _cell(found: Interval) -> str:
-    return "-" if math.isnan(found.mean) else str(found)
-
-
 def conclusions(result: CompareResult) -> list[str]:
     """Return lines on the difference of the best two groups, and on searches that ended early."""
-    comparison, budget = result.comparison, result.config.budget
+    comparison = result.comparison
     lines = []
     order = comparison.ranked()
     if len(order) > 1:
         lines.append(_ahead(comparison, *order[:2]))
-    if budget is not None and comparison.evaluations < budget:
-        lines.append(
-            f"the searches are compared after {comparison.evaluations:,} of {budget:,} "
-            "evaluations, because the shortest search ended there"
-        )
-    return lines
+    return [*lines, *comparison.notes]
 
 
 def _ahead(comparison: SearchComparison, first: str, second: str) -> str:
     """Return a sentence on the difference of the best two groups."""
     found = comparison.difference(first, second)
     names = [shortened(name, LONGEST_NAME) for name in (first, second)]
-    after = f"after {comparison.evaluations:,} evaluations"
+    after = f"after {counted(comparison.evaluations, 'evaluation')}"
+    if math.isnan(found.mean):
+        return f"{after}, not every search of {names[0]} and {names[1]} has a successful one"
     if found.mean == 0:
         return f"{after}, the means of {names[0]} and {names[1]} are equal"
     text = f"{after}, {names[0]} is above {names[1]} by"
     if math.isnan(found.low):
-        return f"{text} {found.mean:.2f}; an interval needs two or more searches of each"
+        return f"{text} {found}; an interval needs two or more searches of each"
+    kind = comparison.kind(first, second)
     if found.low > 0:
-        return f"{text} {found}"
-    return f"{text} {found}: the interval contains 0, so these searches do not separate the two"
+        return f"{text} {found}, {kind}"
+    return (
+        f"{text} {found}, {kind}: the interval contains 0, so these searches do not separate the "
+        "two"
+    )
 
 
 def resume_command(folder: Path, config: CompareConfig) -> str:

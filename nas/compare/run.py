@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from nas import catalog
 from nas.compare import record, report
 from nas.compare.comparison import compare_searches
 from nas.compare.config import FIGURE, RECORD, TABLE, CompareConfig, Planned
+from nas.compare.finished import has_success
 from nas.compare.result import CompareResult
 from nas.search.aims import aims, named_space
 from nas.search.config import SearchConfig
@@ -20,7 +21,7 @@ from vbs import signals
 from vbs.command import Failure
 from vbs.config import code_values, given_values, options
 from vbs.config_file import check_call
-from vbs.console import print_err
+from vbs.console import print_err, warn
 from vbs.folder import results_folder, resumed_folder
 from vbs.page.parts import REPORT
 from vbs.plugins import is_reference, load_object
@@ -55,25 +56,29 @@ def run_compare(
                 raise ValueError("resume: the folder of the comparison is missing; use --out DIR")
             config = record.read_earlier(Path(place), changes or {})
         assert config is not None  # see check_call
+        known = None
         if config.searches:
-            compare_searches(config.groups)  # reports mistakes before a folder is created
+            known = compare_searches(config.groups)  # mistakes are reported before files are made
         elif not resume:
             _check_strategies(config)
+        code = record.code_digests(config)
+        if resume and place is not None:
+            record.check_code_files(Path(place), code)
         if not resume and place is not None:
             record.check_unused(Path(place), config)
         files = (RECORD, TABLE, FIGURE, REPORT)
         with results_folder(
             place, kind="comparison", files=files, command="nas.compare", resume=resume
         ) as folder:
-            record.write(folder, config, "running")
+            record.write(folder, config, "running", code)
             with interrupted_with(
                 f"interrupted; resume by: {report.resume_command(folder, config)}"
             ):
                 groups = config.groups or _searched(folder, config)
-                comparison = compare_searches(groups)
+                comparison = known or compare_searches(groups)
             seconds = time.monotonic() - started
             result = CompareResult(folder, config, comparison, groups, seconds)
-            record.finish(result)
+            record.finish(result, code)
             return result
 
 
@@ -90,7 +95,9 @@ def _check_strategies(config: CompareConfig) -> None:
 def _searched(folder: Path, config: CompareConfig) -> Groups:
     """Run the searches that are not finished; return the folders of all, by strategy."""
     planned = config.planned()
-    known = [each for each in planned if record.is_over(folder / each.folder, config)]
+    if len(config.strategies) == 1:
+        warn("there is only one strategy, so nothing is compared; add others by --strategies")
+    known = [each for each in planned if record.is_over(folder / each.folder, config.search(each))]
     if known:
         print_err(f"{len(known)} of {len(planned)} searches are finished already")
     for position, each in enumerate(planned, 1):
@@ -98,10 +105,26 @@ def _searched(folder: Path, config: CompareConfig) -> Groups:
             name = f"search {position} of {len(planned)}, {each.name}, seed {each.seed}"
             with labelled(name):
                 _search(folder, config, each)
-    return {
-        name: tuple(folder / each.folder for each in planned if each.name == name)
-        for name in dict.fromkeys(each.name for each in planned)
-    }
+    return _successful(folder, planned)
+
+
+def _successful(folder: Path, planned: Sequence[Planned]) -> Groups:
+    """Return the folders of searches with a successful evaluation, by strategy.
+
+    The others are left out with a warning. Raises Failure if none is left.
+    """
+    found: dict[str, tuple[Path, ...]] = {}
+    for each in planned:
+        if has_success(folder / each.folder):
+            found[each.name] = (*found.get(each.name, ()), folder / each.folder)
+        else:
+            warn(
+                f"{folder / each.folder} has no successful evaluation and is left out of the "
+                "comparison"
+            )
+    if not found:
+        raise Failure("no search has a successful evaluation, so nothing can be compared")
+    return {name: found[name] for name in dict.fromkeys(e.name for e in planned) if name in found}
 
 
 def _search(folder: Path, config: CompareConfig, planned: Planned) -> None:
@@ -122,7 +145,8 @@ def _search(folder: Path, config: CompareConfig, planned: Planned) -> None:
     signals.raise_noted()
     if result.status == "interrupted":
         raise KeyboardInterrupt
-    if result.status == "failed" or not (isinstance(result, SearchResult) and result.found):
+    evaluated = isinstance(result, SearchResult) and len(result.history)
+    if result.status == "failed" or not evaluated:
         why = result.reason or "no network could be evaluated"
         command = report.resume_command(folder, config)
         raise Failure(f"{planned.name}, seed {planned.seed}: {why}; resume by: {command}")

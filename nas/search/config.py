@@ -34,9 +34,15 @@ TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", 
 
 def whole_quantity(text: str, *, what: str = "budget") -> int:
     """Return the whole number of a text such as 2000 or 50K; ValueError if it is not one."""
-    value = parse_quantity(text, what=what)
-    if value != int(value) or value > MOST:
-        raise ValueError(f"{what}: {shortened(repr(text), 60)} is not a whole number up to 1G")
+    try:
+        value = parse_quantity(text, what=what)
+    except ValueError:
+        value = 0.0
+    if value != int(value) or not 1 <= value <= MOST:
+        raise ValueError(
+            f"{what}: {shortened(repr(text), 60)} is not a whole number from 1 to 1G; write it "
+            "like 200 or 50K"
+        )
     return int(value)
 
 

@@ -185,11 +185,11 @@ MISTAKES = {
     ),
     "workers": ([*QUICK, "--workers", "2"], "--workers: evaluator 'surrogate' trains nothing"),
     "flag": ([*QUICK, "--sed", "1"], "option: '--sed' is unknown; did you mean --seed"),
-    "budget": ([*AIM, "--budget", "0"], "--budget: '0' is not above 0"),
+    "budget": ([*AIM, "--budget", "0"], "--budget: '0' is not a whole number from 1 to 1G"),
     "half a budget": ([*AIM, "--budget", "0.5"], "is not a whole number"),
     "endless budget": (
         ["--target-flops", "400M", "--budget", "1e18"],
-        "is not a whole number up to 1G",
+        "is not a whole number from 1 to 1G",
     ),
     "negative seed": ([*QUICK, "--seed", "-1"], "--seed: -1 is not allowed"),
     "seed": ([*QUICK, "--seed", "x"], "--seed: 'x' is not a whole number"),

@@ -32,6 +32,16 @@ class Wrong:
 """
 
 
+ONCE = """
+from nas.strategies.base import sample_fresh
+
+class Once:
+    generation = 1
+    def propose(self, history, count, rng):
+        return sample_fresh(history, 0 if len(history) else 1, rng)
+"""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a comparison of two strategies with two seeds each."""
@@ -142,12 +152,82 @@ def test_a_search_that_stopped_is_resumed(finished: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"target_flops": 400000000.0', '"target_flops": 300000000.0', "--target-flops 300M, not"),
+        ('"seed": 0', '"seed": 7', "is a search with --seed 7"),
+        ('"schedule": "short"', '"schedule": "long"', "--schedule long, not --schedule short"),
+        ('"max_params": null', '"max_params": 5000000', "--max-params 5M, not no --max-params"),
+        ('"settings"', '"nothing"', "search.json cannot be read"),
+    ],
+)
+def test_searches_in_the_folder_must_be_the_planned_ones(
+    finished: Path,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    record = out / "random-0" / "search.json"
+    assert old in record.read_text()
+    record.write_text(record.read_text().replace(old, new))
+    assert compare(["--resume", "--out", str(out), "--strategies", f"random,{OWN}"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert expected in line
+    assert f"remove {out / 'random-0'} to run this search again" in line
+
+
+@pytest.mark.parametrize("name", ["history.parquet", "search.json"])
+def test_a_search_that_lost_a_file_is_reported(
+    finished: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "random-1" / name).unlink()
+    words = ["--resume", "--out", str(out), "--strategies", f"random,{OWN}"]
+    assert compare(words) == 2
+    assert f"remove {out / 'random-1'} to run this" in capsys.readouterr().err.splitlines()[-1]
+    shutil.rmtree(out / "random-1")
+    assert compare(words) == 0
+
+
+def test_changed_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    shutil.copyfile(OWN.rpartition(":")[0], file)
+    out, given = tmp_path / "out", ["--strategies", f"random,{file}:Greedy"]
+    assert compare([*given, *SHARED, "--seeds", "1", "--out", str(out)]) == 0
+    file.write_text(file.read_text() + "\n")
+    assert compare([*given, "--resume", "--out", str(out), "--seeds", "2"]) == 2
+    assert f"{file} has changed since the comparison began" in capsys.readouterr().err
+    assert not (out / "random-1").exists()
+
+
+def test_a_strategy_that_ends_early_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "once.py"
+    file.write_text(ONCE)
+    out, given = tmp_path / "out", ["--strategies", f"random,{file}:Once"]
+    assert compare([*given, *SHARED, "--seeds", "1", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"{out}/once.py-Once-0 ended after 1 of 40 evaluations: the strategy proposed" in said
+    assert "after 1 evaluation, " in said
+    assert "1 searches" not in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         ([], "--strategies is missing"),
         (["--strategies", "random,evolutoin", *SHARED], "did you mean evolution?"),
         (["--strategies", "random,local,random", *SHARED], "--strategies: random is given twice"),
-        (["--strategies", "a/m.py:X,b/m.py:X", *SHARED], "--strategies: m.py:X is given twice"),
+        (
+            ["--strategies", "a/m.py:X,b/m.py:X", *SHARED],
+            "b/m.py:X have equal names in the results",
+        ),
         (["--strategies", "random,none.py:X", *SHARED], "none.py does not exist"),
         (["--strategies", "random", "--target-flops", "400M"], "--budget is missing"),
         (["--strategies", "random", *SHARED[:3], "9"], "--budget: 9 is too small; use 10 or more"),
@@ -156,11 +236,17 @@ def test_a_search_that_stopped_is_resumed(finished: Path, tmp_path: Path) -> Non
         (["--strategies", "random", "--target-flops", "1", "--budget", "40"], "below the range"),
         (["--strategies", "random", *SHARED, "--evaluator", "supernet"], "is not supported"),
         (["--strategies", "random", *SHARED, "--fidelity", "epochs=1"], "trains nothing"),
+        (["--strategies", "random", "evolution", *SHARED], "separate strategies by commas"),
+        (["--strategies", f"random,{OWN[:-7]}", *SHARED], "my_strategy.py:Greedy"),
+        (["--strategies", f"random,mine={OWN}", *SHARED], f"strategies take no name; use {OWN}"),
+        (["--strategies", "random,/a,b/my.py:X", *SHARED], "'/a' is unknown"),
+        (["--strategies", "random", "--budget", "0"], "is not a whole number from 1 to 1G; write"),
+        (["a=x", "--seeds", "5"], "--seeds: leave it out"),
         (["runs/search-1"], "write NAME=DIR,DIR"),
         (["a=runs/search-1", "--budget", "40"], "--budget: leave it out"),
         (["a=runs/search-1", "a=runs/search-2"], "searches: a is given twice"),
         (["a=x", "b=y,x"], "/x is given twice"),
-        (["a=nowhere"], "nowhere holds no search"),
+        (["a=nowhere"], "nowhere does not exist"),
         (["--resume"], "resume: the folder of the comparison is missing"),
     ],
 )
@@ -260,6 +346,53 @@ def test_options_are_read_and_written_with_commas() -> None:
     assert words[words.index("--strategies") + 1] == "random,local"
     assert from_values(CompareConfig, read_request(COMMAND, words).values) == config
     assert config.groups == {}
+
+
+def test_folders_with_commas_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = tmp_path / "a,b"
+    inside.mkdir()
+    shutil.copy(OWN.rpartition(":")[0], inside)
+    monkeypatch.chdir(inside)
+    for words in (["--strategies", "random,my_strategy.py:Greedy", *SHARED], ["a=search-1"]):
+        assert compare(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "contains a comma, which separates" in line
+    with pytest.raises(ValueError, match="contains a comma"):
+        CompareConfig(strategies=("random", "/a,b/my.py:X"), target_flops="400M", budget=40)
+    assert not (inside / "runs").exists()
+
+
+def test_a_comparison_is_no_group_and_a_single_strategy_is_reported(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare([f"a={finished}", "--out", str(tmp_path / "a")]) == 2
+    line = capsys.readouterr().err
+    assert "is a comparison; name the folders of searches in it, such as my_strategy.py" in line
+    words = ["--strategies", "random", *SHARED, "--seeds", "1", "--out", str(tmp_path / "b")]
+    assert compare(words) == 0
+    out, err = capsys.readouterr()
+    assert "warning: there is only one strategy, so nothing is compared" in err
+    assert "nan" not in out
+
+
+def test_a_strategy_without_its_method_is_told_the_signature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "empty.py"
+    file.write_text("class Empty:\n    generation = 1\n")
+    assert compare(["--strategies", f"random,{file}:Empty", *SHARED]) == 2
+    assert "no method propose(history, count, rng); see docs/extend.md" in capsys.readouterr().err
+
+
+def test_the_help_says_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compare(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "nas.compare [SEARCHES] [options]" in text
+    assert "--evaluator surrogate|table|proxy|zero-cost source" in text
+    assert "at least 10 (required)" in text
 
 
 def test_equal_groups_are_called_equal(
