@@ -37,7 +37,7 @@ from vbs.programs import COMMANDS
 
 RESULTS = ROOT / "experiments" / "results"
 LANGUAGES = {"python", "sh", "console", "text", "yaml"}
-QUICK = ("README.md", "quickstart.md")  # pages whose code the quick tests run
+QUICK = ("README.md",)  # pages whose code the quick tests run
 PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 BY_PAGE = pytest.mark.parametrize("page", PAGES, ids=map(name_of, PAGES))
 # pages with commands that are fast enough to run

@@ -142,6 +142,7 @@ def test_every_peer_has_pinned_versions() -> None:
         assert all("==" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", ["optuna-nsga2", "optuna-motpe"])
 def test_the_worker_drives_optuna_along_a_front(peer: str) -> None:
     the_space = b0_space()

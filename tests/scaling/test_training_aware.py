@@ -151,7 +151,7 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
     ("given", "complaint"),
     [
         (["--w", "0.1"], "--w: 0.1 is not allowed; use a number from -10 to 0"),
-        (["--budget", "0"], "--budget: '0' is not above 0"),
+        (["--budget", "0"], "--budget: '0' is not a whole number from 1 to 1G"),
         (["--strategy", "nonsense"], "--strategy: 'nonsense' is unknown"),
         (["--seed", "-1"], "--seed: -1 is not allowed"),
         (["--max-step-time", "80"], "--max-step-time: '80' is not a time"),

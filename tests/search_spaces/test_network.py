@@ -186,6 +186,7 @@ def test_channels_last_and_rectangles(padding):
     torch.testing.assert_close(out, network(wide), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_exported_with_any_batch_size():
     network = randomise(build(dataclasses.replace(SMALL, padding="same"))).eval()
     shapes = ({0: torch.export.Dim("batch")},)

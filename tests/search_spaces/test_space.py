@@ -40,6 +40,7 @@ def test_tabulated_costs_equal_exact_costs(name: str, form: str, count: int) -> 
         np.testing.assert_array_equal(getattr(costs, field), exact[:, column])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("resolution", "count"),
     [(75, 6), pytest.param(75, 50, marks=SLOW), pytest.param(224, 50, marks=SLOW)],

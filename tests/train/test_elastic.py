@@ -121,6 +121,7 @@ def test_sub_networks_work_without_further_training(tmp_path: Path) -> None:
     assert parent.digest != dataclasses.replace(parent, importance=None).digest
 
 
+@pytest.mark.slow
 def test_an_elastic_training_resumes_exactly(tmp_path: Path) -> None:
     torch.manual_seed(3)
     initial = build(PARENT)

@@ -124,6 +124,7 @@ def test_int8_is_measured_and_recorded(run, tmp_path, capsys):
     assert said[1].startswith("red (")
 
 
+@pytest.mark.slow
 def test_int8_weights_have_a_scale_for_each_channel(run):
     import onnx
     from onnx import numpy_helper

@@ -93,6 +93,7 @@ def whole(made: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_two_rounds_leave_two_runs(made: Path, whole: Path) -> None:
     record = json.loads((whole / "noisy_student.json").read_text())
     assert record["status"] == "finished"

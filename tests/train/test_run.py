@@ -173,6 +173,7 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
         assert word in told.err
 
 
+@pytest.mark.slow
 def test_the_next_step_exists(network, images, tmp_path) -> None:
     assert run(arguments(network, images, tmp_path / "run")) == 0
     assert export([str(tmp_path / "run"), "--to", "safetensors"]) == 0
