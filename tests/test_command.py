@@ -146,7 +146,7 @@ def run():
 def test_a_signal_while_a_database_is_closed_prints_no_traceback(tmp_path: Path) -> None:
     """SQLAlchemy logs every exception of a connection that it closes, then raises it again."""
     (tmp_path / "toy.py").write_text(CLOSING)
-    told = subprocess.run(
+    done = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -159,7 +159,7 @@ def test_a_signal_while_a_database_is_closed_prints_no_traceback(tmp_path: Path)
         timeout=30,
     )
     expected = "a message of a library\ntoy: interrupted\n"
-    assert (told.returncode, told.stderr) == (130, expected)
+    assert (done.returncode, done.stderr) == (130, expected)
 
 
 @pytest.mark.parametrize("place", ["caught", "install", "end_with_parent"])

@@ -7,12 +7,11 @@ the values, in the same way for options, config files, records and Python.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -228,7 +227,7 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
 
 def usage_words(command: Command) -> list[str]:
     """Return the words of the usage line after the name; optional arguments are in brackets."""
-    defaults = {each.name: each.default for each in dataclasses.fields(command.config)}
+    defaults = {each.name: each.default for each in fields(command.config)}
     words = [
         name.upper() if defaults[name] is MISSING else f"[{name.upper()}]"
         for name in command.positional

@@ -52,11 +52,12 @@ class SearchComparison:
         return interval(self.curves[name][:, (after or self.evaluations) - 1])
 
     def ranked(self, *, after: int | None = None) -> list[str]:
-        """Return the groups by their mean best reward after `after` evaluations, best first."""
+        """Return the groups by their mean best reward after `after` evaluations, best first.
+
+        Groups with a search that has no successful evaluation yet are last.
+        """
         means = {name: self.best(name, after=after).mean for name in self.curves}
-        return sorted(
-            means, key=lambda name: -means[name] if means[name] == means[name] else math.inf
-        )
+        return sorted(means, key=lambda name: (math.isnan(means[name]), -means[name]))
 
     def paired(self, first: str, second: str) -> bool:
         """Return whether two groups have the same seeds, each once.
