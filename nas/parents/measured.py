@@ -91,8 +91,9 @@ def chosen_finalists(
     """Return the networks to fine-tune, name -> genotype [decisions], and the measured times.
 
     The networks are the first `config.finalists` networks of `ranked`, named "found 1" and so on,
-    and the references. If a time on this machine is limited, these networks and the parent are
-    measured, and networks that are too slow are replaced.
+    and the references. A reference that the search also found has two names. If a time on this
+    machine is limited, these networks and the parent are measured, and networks that are too slow
+    are replaced.
 
     folder  folder of the search for one target, where measured times are stored.
     """
@@ -133,6 +134,13 @@ def ranked(history: History) -> np.ndarray:
     _, first = np.unique(sides, return_index=True)
     rest = np.setdiff1d(np.arange(len(best)), first)
     return best[np.concatenate([np.sort(first), rest])]
+
+
+def distinct(genotypes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return genotypes int8 [n, decisions] without repetitions, in their order."""
+    every = np.stack(genotypes)
+    _, first = np.unique(every, axis=0, return_index=True)
+    return every[np.sort(first)]
 
 
 @dataclass(frozen=True)
@@ -195,11 +203,7 @@ class _Chooser:
 
 
 def _named(kept: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return name -> genotype; a reference that the search also found counts as found."""
+    """Return name -> genotype; the names of the found networks are numbered."""
     found = {f"{FOUND} {place}": each for place, each in enumerate(kept[FOUND], 1)}
-    for name, genotypes in kept.items():
-        if name == FOUND or not len(genotypes):
-            continue
-        if not any((genotypes[0] == other).all() for other in found.values()):
-            found[name] = genotypes[0]
-    return found
+    others = {name: each[0] for name, each in kept.items() if name != FOUND and len(each)}
+    return found | others

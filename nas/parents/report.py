@@ -122,7 +122,10 @@ def notes(result: ParentResult) -> list[str]:
             continue
         for kind in (SMALLER, UNIFORM):
             other = next((network for network in each.networks if network.kind == kind), None)
-            if other is not None:
+            if other is not None and other.architecture.key == best.architecture.key:
+                same = f"the {kind}" if kind == SMALLER else f"{kind} of the parent"
+                lines.append(f"target {name}: the network found is {same}.")
+            elif other is not None:
                 gain = best.accuracy - other.accuracy
                 lines.append(
                     f"target {name}: {gain:+.2f} points against {_article(kind)}{kind}"

@@ -18,7 +18,7 @@ from nas.parents import report
 from nas.parents.finalists import FOLDER, fine_tune_finalists
 from nas.parents.inheriting import Inheriting, prepare_parent
 from nas.parents.int8 import measure_int8, read_int8
-from nas.parents.measured import Times, chosen_finalists
+from nas.parents.measured import Times, chosen_finalists, distinct
 from nas.parents.result import ParentResult, TargetResult, Tuned
 from nas.parents.teacher import fine_tune, make_elastic
 from nas.search import record
@@ -155,7 +155,7 @@ class _Run:
             return "failed", f"no measured network is within the target {text}"
         self.parent_times = times.get(self.inheriting.teacher.network.key, {})
         history = fine_tune_finalists(
-            np.stack(list(named.values())),
+            distinct(list(named.values())),
             self.inheriting,
             config,
             searched=found.history,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from experiments import gpu_check
-from experiments.lib.gpu_check import process
+from experiments.lib.gpu_check import growth, process
 from experiments.lib.gpu_check.record import Record
 from experiments.lib.gpu_check.run import Check, describe_machine, run_steps
-from experiments.lib.gpu_check.step import Step, finding, plain
+from experiments.lib.gpu_check.step import Conditions, Step, finding, plain
 from experiments.lib.gpu_check.steps import STEPS
 from experiments.lib.gpu_check.table import line_of, show
 from tests.commands import ROOT
@@ -201,6 +201,15 @@ def test_every_step_is_there() -> None:
 def test_times_that_cannot_be_are_refused(words: list[str]) -> None:
     with pytest.raises(ValueError, match=r"minutes: .* is not allowed"):
         gpu_check.run(words)
+
+
+def test_the_grid_is_described_while_only_a_control_has_ended(tmp_path: Path) -> None:
+    here = Conditions(device="cpu", dry=True, data=None, folder=str(tmp_path), ends=0.0)
+    base, found = growth.grid_candidates(here)
+    control = next(each.name for each in found if each.is_control)
+    outcomes = {(control, 0): {"top1": 50.0, "train_loss": 1.0, "images": 10, "seconds": 1.0}}
+    described = growth.grid_finding(base, found, growth.Plan(1, 1, 1), outcomes)
+    assert described["figure"] == f"{control} 50.0 (1 epoch, 1 seed)"
 
 
 def dry_run(folder: Path, *words: str, blocked: bool) -> subprocess.CompletedProcess[str]:

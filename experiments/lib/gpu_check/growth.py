@@ -39,6 +39,7 @@ from train.loop import train
 from train.recipe import change, preset
 from vbs.folder import write_json
 from vbs.processes import available_cpus
+from vbs.text import counted
 
 BASE, FLOPS = "efficientnet_b0", 8e6
 COMPOUND = 8  # candidates in addition to the controls
@@ -61,7 +62,7 @@ class Plan:
 def check(here: Conditions, keep: Keep) -> Finding:
     """Return the accuracy of each candidate, and the optimum of a surface fitted to them."""
     folder = Path(here.folder)
-    base, found = _candidates(here)
+    base, found = grid_candidates(here)
     _keep_images(here, folder)
     networks = {each.name: each.architecture for each in found}
     write_json(folder / "networks.json", {name: net.to_dict() for name, net in networks.items()})
@@ -73,14 +74,14 @@ def check(here: Conditions, keep: Keep) -> Finding:
     with contextlib.closing(_trained(here, folder, arms, plan)) as ends:
         for arm in ends:
             outcomes[arm] = json.loads(_outcome(folder, arm).read_text())
-            result = _judged(base, found, plan, outcomes)
+            result = grid_finding(base, found, plan, outcomes)
             keep(result)
             if here.left < ENDING:
                 break
     return result
 
 
-def _candidates(here: Conditions) -> tuple[Architecture, list[Candidate]]:
+def grid_candidates(here: Conditions) -> tuple[Architecture, list[Candidate]]:
     """Return the base, and ways to double its FLOPs including the three controls."""
     if here.dry:
         found = candidates(TINY, step=0.25, tolerance=0.2, rules=Rules(round_to=2))
@@ -168,7 +169,7 @@ def _outcome(folder: Path, arm: Arm) -> Path:
     return folder / f"outcome-{digest}-{arm[1]}.json"
 
 
-def _judged(
+def grid_finding(
     base: Architecture, found: Sequence[Candidate], plan: Plan, outcomes: dict[Arm, dict[str, Any]]
 ) -> Finding:
     """Return the results so far: means, the best, and the surface if there are enough points."""
@@ -188,9 +189,10 @@ def _judged(
         for each in found
         if each.is_control and each.name in known
     ]
-    shown = [f"best {best['name']} {best['accuracy']:.1f}%"] * (best is not None)
+    shown = [f"best {best['name']} {best['accuracy']:.1f}%"] if best else []
+    length = f"{counted(plan.epochs, 'epoch')}, {counted(plan.seeds, 'seed')}"
     return finding(
-        f"{', '.join([*shown, *alone])} ({plan.epochs} epochs, {plan.seeds} seeds)",
+        f"{', '.join([*shown, *alone])} ({length})",
         enough=True,
         plan=vars(plan),
         long_enough=plan.epochs >= LONG,
