@@ -4,10 +4,11 @@ What: EfficientNet-Lite0 (ImageNet) is fine-tuned on sign_digits at 96 px: the p
 sub-networks, spread evenly over the logarithm of their FLOPs from 8 to 60% of the parent's, inherit
 its weights. Each is scored with every score of `nas.evaluators.inherited_scores`, with channels
 chosen by the L1 norm of weights, by batch-norm scales and by a Taylor expansion, and layers by the
-loss without them and from the end. Then each is fine-tuned for six epochs. Shown: rank correlation
-(Kendall tau, Spearman rho) of each score on the minival with the test accuracy after fine-tuning,
-the seconds of the score, and the correlation of FLOPs and params.
-Time: 60 minutes on 2 CPU cores; resumable. Command:
+loss without them and from the end, and by steps of fine-tuning with several learning rates. Then
+each is fine-tuned for six epochs. Shown: rank correlation (Kendall tau, Spearman rho) of each score
+on the minival with the test accuracy after fine-tuning, the seconds of the score, and the
+correlation of FLOPs and params.
+Time: 70 minutes on 2 CPU cores; resumable. Command:
 
     python -m experiments.inherited_scores --data ../shared/data/sign_digits.zip
 
@@ -40,9 +41,10 @@ from experiments.lib.parents import (
     spread_children,
 )
 from nas.evaluators.inherited import preparation_of, views_of
-from nas.evaluators.inherited_scores import SCORES
+from nas.evaluators.inherited_scores import RATE, SCORES, Score, Views
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
+from search_spaces.network import Network
 from train.data import load
 from train.distributed import pick_device
 from train.execution import Execution
@@ -56,7 +58,7 @@ from train.inherit.importance import (
 )
 from train.inherit.inheritance import Inheritance, some_batches
 from train.loop import train
-from train.recipe import change, preset
+from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
 
@@ -69,6 +71,19 @@ CHOICES = {
     "norm scale": ("norm", "loss"),
     "weights": ("weights", "loss"),
 }
+FIRST = next(iter(CHOICES))
+RATES = (1 / 6, 1 / 3, 1.0, 2.0)  # other learning rates of the steps, in multiples of the recipe's
+
+
+def _by_steps(rate: float, network: Network, views: Views, recipe: Recipe) -> float:
+    return SCORES["steps"](network, views, replace(recipe, lr=recipe.lr * rate / RATE))
+
+
+def scores_of(choice: str) -> dict[str, Score]:
+    """Return the scores that are compared; those of other learning rates for the first choice."""
+    others = {f"steps at {rate:.2g} times the rate": rate for rate in RATES}
+    own = {name: functools.partial(_by_steps, rate) for name, rate in others.items()}
+    return {**SCORES, **(own if choice == FIRST else {})}
 
 
 def run(
@@ -95,7 +110,7 @@ def run(
         importance = Importance(channels[channel], layers[layer])
         inheritance = Inheritance(tensors, teacher.architecture, importance)
         scores[choice] = {}
-        for score, function in SCORES.items():
+        for score, function in scores_of(choice).items():
             network = inheritance.network(child).to(where)
             torch.manual_seed(1)
             started = time.perf_counter()
@@ -153,7 +168,7 @@ def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
     for name in ("flops", "params"):
         add(name, [row[name] for row in rows], [0.0])
     for choice in CHOICES:
-        for score in SCORES:
+        for score in scores_of(choice):
             each = [row["scores"][choice][score] for row in rows]
             add(
                 f"{score}, {choice}",
@@ -197,6 +212,7 @@ def main() -> None:
         "recipe": recipe.to_dict(),
         "count": COUNT,
         "choices": {name: list(pair) for name, pair in CHOICES.items()},
+        "rates": [RATE, *RATES],
     }
     parent = args.work / "parent"
     fine_tuned_parent(parent, args.data, recipe, device=args.device)

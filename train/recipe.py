@@ -352,14 +352,17 @@ def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Return the recipe to fine-tune pretrained weights on small data: few epochs, cosine decay."""
+    """Return the recipe to fine-tune pretrained weights on small data: few epochs, cosine decay.
+
+    experiments/finetune_recipe.py compares its learning rate with others.
+    """
     return Recipe(
         name="finetune",
         epochs=15,
         batch=64,
         least_steps=100,
         optimizer="adamw",
-        lr=5e-4,
+        lr=3e-3,
         lr_batch=64,
         rms_decay=0.999,
         eps=1e-8,
