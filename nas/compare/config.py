@@ -225,6 +225,7 @@ COMMAND = Command(
     run="nas.compare.run:run_compare",
     report="nas.compare.report:show_result",
     kind="comparison",
+    noun="comparison",
     record=RECORD,
     positional=("searches",),
     description="Compare search strategies by the best networks of several searches.",

@@ -10,7 +10,7 @@ from typing import Any
 from nas import catalog
 from nas.compare import record, report
 from nas.compare.comparison import compare_searches
-from nas.compare.config import FIGURE, RECORD, TABLE, CompareConfig, Planned
+from nas.compare.config import COMMAND, FIGURE, RECORD, TABLE, CompareConfig, Planned
 from nas.compare.finished import has_success
 from nas.compare.result import CompareResult
 from nas.search.aims import aims, named_space
@@ -20,12 +20,12 @@ from nas.search.run import run_search
 from vbs import signals
 from vbs.command import Failure
 from vbs.config import code_values, given_values, options
-from vbs.config_file import check_call
 from vbs.console import print_err, warn
-from vbs.folder import results_folder, resumed_folder
+from vbs.folder import results_folder
 from vbs.page.parts import REPORT
 from vbs.plugins import is_reference, load_object
 from vbs.progress import labelled
+from vbs.runs import opened_run
 from vbs.signals import interrupted_with
 
 Groups = Mapping[str, tuple[Path, ...]]
@@ -49,22 +49,19 @@ def run_compare(
     KeyboardInterrupt after Ctrl-C.
     """
     started, place = time.monotonic(), None if out is None else str(out)
-    check_call(CompareConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume, command="nas.compare"):
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the comparison is missing; use --out DIR")
-            config = record.read_earlier(Path(place), changes or {})
-        assert config is not None  # see check_call
+    with opened_run(COMMAND, config, out=out, resume=resume, changes=changes) as earlier:
+        if earlier is not None:
+            config = record.read_earlier(earlier, changes or {})
+        assert config is not None  # see opened_run
         known = None
         if config.searches:
             known = compare_searches(config.groups)  # mistakes are reported before files are made
         elif not resume:
             _check_strategies(config)
         code = record.code_digests(config)
-        if resume and place is not None:
-            record.check_code_files(Path(place), code)
-        if not resume and place is not None:
+        if earlier is not None:
+            record.check_code_files(earlier, code)
+        elif place is not None:
             record.check_unused(Path(place), config)
         files = (RECORD, TABLE, FIGURE, REPORT)
         with results_folder(

@@ -66,6 +66,7 @@ COMMAND = Command(
     run="nas.fidelity.run:run_fidelity",
     report="nas.fidelity.report:show_result",
     kind="fidelity",
+    noun="comparison",
     record=RECORD,
     description="Find the cheapest training that ranks networks as a long training does.",
     epilog="""\

@@ -343,6 +343,7 @@ COMMAND = Command(
     run="nas.search.run:run_search",
     report="nas.search.report:show_result",
     kind="search",
+    noun="search",
     record="search.json",
     description="Search for the best network within a target of FLOPs or time.",
     epilog="""\

@@ -125,6 +125,7 @@ COMMAND = Command(
     run="scaling.grid.run:run_grid",
     report="scaling.grid.report:show_result",
     kind="grid",
+    noun="grid",
     record=RECORD,
     description="Find alpha, beta and gamma: how a baseline should grow.",
     epilog="""\
