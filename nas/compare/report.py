@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich.box
 
-from nas.compare.comparison import SearchComparison, marks
+from nas.compare.comparison import ALONE, SearchComparison, marks
 from nas.compare.config import COMMAND, FIGURE, RECORD, TABLE, CompareConfig
 from nas.compare.result import CompareResult
 from vbs import command
@@ -71,6 +71,8 @@ def conclusions(result: CompareResult) -> list[str]:
     order = comparison.ranked()
     if len(order) > 1:
         lines.append(_ahead(comparison, *order[:2]))
+    else:
+        lines.append(ALONE)
     return [*lines, *comparison.notes]
 
 

@@ -11,7 +11,7 @@ from nas import catalog
 from nas.compare import record, report
 from nas.compare.comparison import compare_searches
 from nas.compare.config import COMMAND, FIGURE, RECORD, TABLE, CompareConfig, Planned
-from nas.compare.finished import has_success
+from nas.compare.finished import check_inputs, has_success, read_stored
 from nas.compare.result import CompareResult
 from nas.search.aims import aims, named_space
 from nas.search.config import SearchConfig
@@ -95,6 +95,7 @@ def _searched(folder: Path, config: CompareConfig) -> Groups:
     if len(config.strategies) == 1:
         warn("there is only one strategy, so nothing is compared; add others by --strategies")
     known = [each for each in planned if record.is_over(folder / each.folder, config.search(each))]
+    _check_inputs(folder, known)
     if known:
         print_err(f"{len(known)} of {len(planned)} searches are finished already")
     for position, each in enumerate(planned, 1):
@@ -102,7 +103,14 @@ def _searched(folder: Path, config: CompareConfig) -> Groups:
             name = f"search {position} of {len(planned)}, {each.name}, seed {each.seed}"
             with labelled(name):
                 _search(folder, config, each)
+            _check_inputs(folder, [*known[:1], *planned[:1], each])
     return _successful(folder, planned)
+
+
+def _check_inputs(folder: Path, searches: Sequence[Planned]) -> None:
+    """Raise ValueError if searches read different inputs, before others are run in vain."""
+    stored = [(str(folder / each.folder), read_stored(folder / each.folder)) for each in searches]
+    check_inputs([(place, each) for place, each in stored if each is not None])
 
 
 def _successful(folder: Path, planned: Sequence[Planned]) -> Groups:

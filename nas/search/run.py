@@ -88,6 +88,7 @@ def _in_folder(
     history = history_file.read_history(
         folder, the_space, objective, evaluated=evaluated, evaluator=evaluator
     )
+    history.cut = earlier.cut if earlier else None
     keep_times(folder, tables)
     budget = config.budget
     assert budget is not None  # see _parts

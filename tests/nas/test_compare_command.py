@@ -151,6 +151,37 @@ def test_a_search_that_stopped_is_resumed(finished: Path, tmp_path: Path) -> Non
     assert json.loads(record.read_text())["status"] == "finished"
 
 
+def test_a_larger_budget_gives_the_results_of_one_comparison_with_it(
+    finished: Path, tmp_path: Path
+) -> None:
+    config = CompareConfig(
+        strategies=("random", OWN), seeds=1, target_flops="400M", budget=25, reward="feasible"
+    )
+    run_compare(config, out=tmp_path / "out")
+    changes = {"strategies": ("random", OWN), "budget": 40}
+    run_compare(out=tmp_path / "out", resume=True, changes=changes)
+    for search in ("random-0", "my_strategy.py-Greedy-0"):
+        for file in ("best.json", "pareto.csv"):
+            once, twice = finished / search / file, tmp_path / "out" / search / file
+            assert twice.read_bytes() == once.read_bytes()
+
+
+def test_searches_on_other_measured_times_stop_the_comparison(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    for seed in (0, 1):
+        record = out / f"random-{seed}" / "search.json"
+        content = json.loads(record.read_text())
+        content["digests"]["times_sha256"] = {"latency": str(seed)}
+        record.write_text(json.dumps(content))
+    words = ["--resume", "--out", str(out), "--strategies", f"random,{OWN}", "--seeds", "3"]
+    assert compare(words) == 2
+    assert "use different measured times" in capsys.readouterr().err
+    assert not (out / "random-2").exists()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -374,6 +405,7 @@ def test_a_comparison_is_no_group_and_a_single_strategy_is_reported(
     assert compare(words) == 0
     out, err = capsys.readouterr()
     assert "warning: there is only one strategy, so nothing is compared" in err
+    assert "\nthere is only one group of searches; a comparison needs at least two\n" in out
     assert "nan" not in out
 
 
