@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.fidelity.ranks import FEWEST
 from nas.options import SpaceOptions
 from train.options import DataOptions, PlaceOptions
 from train.recipe import PRESETS
@@ -13,6 +12,7 @@ from vbs.options import Command
 from vbs.units import LARGEST, parse_quantity
 
 RECORD, FIGURE = "fidelity.json", "fidelity.png"
+FEWEST = 4  # fewest networks for a rank correlation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nas import catalog
-from nas.evaluators.proxy import Fidelity
-from nas.lengths import text_names_epochs
 from nas.options import SpaceOptions, StudyOptions
 from nas.parents.options import ParentOptions
 from nas.search.targets import TARGETS, ObjectiveOptions, objective_of
@@ -327,6 +325,9 @@ def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
 
 
 def _same_fidelity(text: str, stored: dict[str, Any]) -> bool:
+    from nas.evaluators.proxy import Fidelity
+    from nas.lengths import text_names_epochs
+
     if text == "auto" or stored["fidelity"] is None:
         return text == "auto"
     recipe = change(preset(stored["recipe"]), stored["changes"])

@@ -8,13 +8,13 @@ from nas.catalog import STRATEGIES
 from nas.search.config import whole_quantity
 from nas.search.targets import device_names
 from scaling.options import ComparisonOptions
-from scaling.training_aware.networks import V, W
 from train.options import TIME, absolute_path
 from vbs.config import option
 from vbs.options import Command
 from vbs.units import parse_seconds
 
 RECORD, FIGURE = "training_aware.json", "training_aware.png"
+W, V = -0.07, -0.05  # exponents of step time and parameters in the reward of EfficientNetV2
 
 
 @dataclass(frozen=True, kw_only=True)
