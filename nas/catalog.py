@@ -189,7 +189,10 @@ def evaluator(
     """
     entry = evaluator_entry(name)
     if table is not None and not entry.table:
-        raise ValueError(f"table: evaluator {name!r} reads no table; use 'table', or leave it out")
+        raise ValueError(
+            f"table: evaluator {name!r} reads no table; use the evaluator 'table', or leave "
+            "the table out"
+        )
     if entry.images:
         raise ValueError(f"evaluator: {name!r} measures on images; use it with nas.search --data")
     if entry.own:

@@ -121,10 +121,12 @@ class Objective:
         for name, reference, exponent in self.also:
             _check_cost("also", name)
             if not np.isfinite(reference) or reference <= 0:
-                raise ValueError(f"also: {name} over {quoted(reference)} is not a number above 0")
+                raise ValueError(
+                    f"also: the reference {quoted(reference)} of {name} is not a number above 0"
+                )
             if not -10 <= exponent <= 0:
                 raise ValueError(
-                    f"also: {name} to the power of {exponent!r} is not allowed; use a number from "
+                    f"also: the exponent {exponent!r} of {name} is not allowed; use a number from "
                     "-10 to 0"
                 )
 

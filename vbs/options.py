@@ -230,10 +230,11 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
 def usage_words(command: Command) -> list[str]:
     """Return the words of the usage line after the name; optional arguments are in brackets."""
     defaults = {each.name: each.default for each in fields(command.config)}
-    words = [
-        name.upper() if defaults[name] is MISSING else f"[{name.upper()}]"
-        for name in command.positional
-    ]
+    words = []
+    for name in command.positional:
+        word = options(command.config)[name].metavar or name.upper()
+        word = f"{word} ..." if kinds(command.config)[name].many else word
+        words.append(word if defaults[name] is MISSING else f"[{word}]")
     return [*words, "[options]"]
 
 

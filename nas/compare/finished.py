@@ -126,7 +126,7 @@ def finished(search: SearchResult | str | Path) -> Finished:
     else:
         raise TypeError(f"searches: {quoted(search, 60)} is not a result or a folder")
     if not len(table):
-        raise ValueError(f"{place}: nothing was evaluated")
+        raise ValueError(f"searches: {place} has no evaluation; leave it out")
     curve = _curve(table)
     if np.isnan(curve[-1]):
         raise ValueError(

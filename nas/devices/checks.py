@@ -70,7 +70,7 @@ def checked_seconds(
     different = len(np.unique(space.canonical(genotypes), axis=0))
     if different < FEWEST:
         raise ValueError(
-            f"networks: {counted(different, 'different network')} with a time; "
+            f"networks: the times of {counted(different, 'different network')} are too few; "
             f"measure at least {FEWEST}"
         )
     if np.ptp(np.log(times)) < ALIKE:

@@ -1,4 +1,4 @@
-"""Names of devices and numbers of measurements, which options need without numpy."""
+"""Names of the measured devices, and limits that options show; needs no numpy."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
     longest: str | None = option(
         None,
         metavar="TEXT",
-        help="fidelity that they are compared with (default: the recipe's epochs, at most 30, on "
-        "at most about 20,000 images)",
+        help="fidelity that the others are compared with (default: the recipe's epochs, at most "
+        "30, on at most about 20,000 images)",
     )
 
     def check(self) -> None:
@@ -71,7 +71,7 @@ COMMAND = Command(
     description="Find the cheapest training that ranks networks as a long training does.",
     epilog="""\
 DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR or
-FILE.zip. The form of a fidelity is epochs=9,share=0.2,resolution=24 (share of the training images;
+FILE.zip. A fidelity is written as epochs=9,share=0.2,resolution=24 (share of the training images;
 resolution in pixels, default that of the networks). The folder gets fidelity.json (settings,
 networks, accuracies, correlations, answer) and fidelity.png. Results of finished trainings are
 cached in ~/.cache/vision-baseline-search/results for later runs on the same kind of device.

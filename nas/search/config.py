@@ -147,7 +147,7 @@ class EvaluationOptions(Config):
         parse=whole_quantity,
         metavar="N",
         later=True,
-        help="networks to evaluate (default: by strategy)",
+        help="networks to evaluate (default: depends on the strategy)",
     )
 
 

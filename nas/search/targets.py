@@ -112,14 +112,17 @@ class ObjectiveOptions(Config):
     over_target: str = option(
         "forbid",
         metavar="forbid|allow",
-        help="whether networks above the target are excluded, or allowed and left to the reward "
-        "(default forbid)",
+        help="networks above the target: forbid excludes them; allow evaluates them, and only the "
+        "reward depends on their cost (default forbid)",
     )
     reward: str = option(
         "mnas", catalog=REWARDS, help="reward (default mnas: accuracy x (cost/target)^w)"
     )
     exponent: float | None = option(
-        None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
+        None,
+        limits=(-100, 100),
+        metavar="W",
+        help="w of the reward (default -0.07; -1 for mnas-hard)",
     )
     also: tuple[str, ...] = option(
         (),
@@ -240,7 +243,8 @@ def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Devi
         rate = "min" if option_name == "--max-latency" else "target"
         other = f"; or use --{rate}-throughput" * (kind == "latency")
         raise ValueError(
-            f"{option_name}: the {kind} on {', '.join(names)} is not known; use {known}{other}"
+            f"{option_name}: the {kind} on {', '.join(names)} cannot be predicted; use "
+            f"{known}{other}"
         )
     return found
 
@@ -272,7 +276,7 @@ def _cost_on(kind: str, device: Device, value: str, option_name: str) -> tuple[s
     if kind not in device.kinds:
         others = [each for each in ("latency", "throughput") if each in device.kinds]
         hint = f"; use its {others[0]}" if others else ""
-        raise ValueError(f"{option_name}: the {kind} on {device.name} is not known{hint}")
+        raise ValueError(f"{option_name}: the {kind} on {device.name} cannot be predicted{hint}")
     if kind == "throughput":
         return cost_on("image_time", device.name), 1 / parse_rate(value, what=option_name)
     return cost_on(kind, device.name), parse_seconds(value, what=option_name)

@@ -137,14 +137,13 @@ COMMAND = Command(
     kind="grid",
     noun="grid",
     record=RECORD,
-    description="Find alpha, beta and gamma: how a baseline should grow.",
+    description="Find the scaling coefficients alpha, beta and gamma of a baseline.",
     epilog="""\
-NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, or a best.json of
 nas.search. Without --data, gains are predicted from published ImageNet trainings, in seconds.
 With --data DATA (see train.run), candidates are trained. Because only ratios are learned, they are
 not grown from the base but from its proxy, which is narrower and has the side of the images. The
-folder gets
-grid.json (candidates, accuracies, choice), grid.png, and study.db with every training;
+folder gets grid.json (candidates, accuracies, choice), grid.png, and study.db with every training;
 scaling.family --coefficients DIR/grid.json grows the family. --resume --out DIR trains what is
 missing; with a larger --seeds it adds seeds.""",
     switches={

@@ -108,7 +108,7 @@ COMMAND = Command(
 Without --data, accuracy and training time are predicted from published measurements, in seconds.
 With --data DATA (see train.run), networks are trained. The folder then gets search/ (see
 nas.search), compare/ (equal trainings of the found network, V2-base and B0), training_aware.json
-with all figures, training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are
+with all numbers, training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are
 grown from V2-base. --resume --out DIR resumes.""",
     interrupted="interrupted; resume with --resume --out DIR",
 )

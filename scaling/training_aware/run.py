@@ -192,7 +192,8 @@ def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | N
     tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
     if config.times and not tables:
         raise ValueError(
-            "--times: no table contains step times; use --kind step_time of nas.block_times"
+            "--times: no table contains step times; measure one with python -m nas.block_times "
+            "--kind step_time"
         )
     return times_for(
         the_space,

@@ -118,7 +118,10 @@ def test_a_strategy_that_ends_early_is_named(
         (["--strategies", "random", *SHARED, "--fidelity", "epochs=1"], "trains nothing"),
         (["--strategies", "random", "evolution", *SHARED], "separate strategies by commas"),
         (["--strategies", f"random,{OWN[:-7]}", *SHARED], "my_strategy.py:Greedy"),
-        (["--strategies", f"random,mine={OWN}", *SHARED], f"strategies take no name; use {OWN}"),
+        (
+            ["--strategies", f"random,mine={OWN}", *SHARED],
+            f"strategies cannot be renamed; use {OWN}",
+        ),
         (["--strategies", "random,/a,b/my.py:X", *SHARED], "'/a' is unknown"),
         (["--strategies", "random", "--budget", "0"], "is not a whole number from 1 to 1G; write"),
         (["a=x", "--seeds", "5"], "--seeds: leave it out"),
@@ -151,7 +154,7 @@ def test_a_folder_that_holds_something_else_is_refused(
     words = ["--strategies", "random", *SHARED, "--out"]
     for folder, expected in (
         (compared, "already holds comparison.json; use --resume"),
-        (compared / "random-0", "contains 'best.json', which is no part of a comparison"),
+        (compared / "random-0", "contains 'best.json', which does not belong to a comparison"),
     ):
         before = sorted(folder.rglob("*"))
         assert compare([*words, str(folder)]) == 2
@@ -259,7 +262,7 @@ def test_the_help_says_what_is_required(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         compare(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "nas.compare [SEARCHES] [options]" in text
+    assert "nas.compare [NAME=DIR,DIR ...] [options]" in text
     assert "--evaluator surrogate|table|proxy|zero-cost source" in text
     assert "at least 10 (required)" in text
 
