@@ -252,7 +252,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "also": ([*FLOPS, "--also", "latency@zcu999:8ms:-0.1"], "--also: device: 'zcu999' is unknown"),
     "also, latency": (
         [*FLOPS, "--also", "latency@a100:8ms:-0.1"],
-        "is not known; use its throughput",
+        "cannot be predicted; use its throughput",
     ),
     "also, reward for slow": (
         [*FLOPS, "--also", "throughput@a100:8K:-0.1"],
