@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from nas.evaluators.base import Evaluator
-from nas.objective import Objective
-from nas.strategies.base import Strategy
-from search_spaces.space import SearchSpace
 from vbs.plugins import blamed, call_with, called, is_reference, load_object
 from vbs.text import one_of, quoted, shortened
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from nas.evaluators.base import Evaluator
     from nas.history import History
+    from nas.objective import Objective
+    from nas.strategies.base import Strategy
+    from search_spaces.space import SearchSpace
 
 
 class StrategyEntry(NamedTuple):
@@ -120,6 +120,8 @@ class OwnStrategy:
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
         """Return the proposals, int8 [n, decisions]; raises ValueError if they are invalid."""
+        import numpy as np
+
         with blamed("strategy", self.name):
             found = np.asarray(self._own.propose(history, count, rng))
         options = history.space.option_counts
@@ -187,7 +189,10 @@ def evaluator(
     """
     entry = evaluator_entry(name)
     if table is not None and not entry.table:
-        raise ValueError(f"table: evaluator {name!r} reads no table; use 'table', or leave it out")
+        raise ValueError(
+            f"table: evaluator {name!r} reads no table; use the evaluator 'table', or leave "
+            "the table out"
+        )
     if entry.images:
         raise ValueError(f"evaluator: {name!r} measures on images; use it with nas.search --data")
     if entry.own:
@@ -204,6 +209,8 @@ def evaluator(
 
 
 def _plugin_evaluator(name: str, space: SearchSpace) -> Evaluator:
+    from nas.evaluators.base import Evaluator
+
     found = load_object(name, what="evaluator")
     made = (
         found if isinstance(found, Evaluator) else _made(found, name, what="evaluator", space=space)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,22 @@ class Summary(NamedTuple):
     evaluations: int
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A batch of proposals of which the budget cut off the end.
+
+    start    number of evaluations before the batch.
+    stalled  number of proposals in a row before it that had no new network.
+    """
+
+    start: int
+    stalled: int
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.stalled < 0:
+            raise ValueError(f"cut: {self} is not allowed; use numbers from 0")
+
+
 class History:
     """Evaluated genotypes in order of completion, with accuracies, costs and rewards.
 
@@ -60,12 +77,14 @@ class History:
     seed       int64 [n].
 
     `revision` is the number of times that rewards of old rows were revised. `steps` contains the
-    accuracies by the step of the learning curves.
+    accuracies by the step of the learning curves. `cut` is the last batch if the budget cut off its
+    end, otherwise None.
     """
 
     def __init__(self, space: SearchSpace, objective: Objective) -> None:
         self.space, self.objective = space, objective
         self.revision = 0
+        self.cut: Cut | None = None
         self._keys = KeySet()
         self._pending = np.empty((0, len(space.choices)), np.int8)
         self._pending_keys: set[int] = set()
@@ -123,6 +142,24 @@ class History:
             stopped = (np.asarray(evaluations.fidelity) < 1) & np.isfinite(accuracy)
             self._stopped = self._stopped or bool(stopped.any())
         self._expect()
+
+    def first(self, count: int) -> History:
+        """Return a new history of the first `count` rows."""
+        rows, found = slice(count), History(self.space, self.objective)
+        if not count:
+            return found
+        evaluations = Evaluations(
+            self.accuracy[rows],
+            self.std[rows],
+            self.seconds[rows],
+            self.error[rows],
+            fidelity=self.fidelity[rows],
+            curves=tuple(self.curves[rows]),
+            seed=self.seed[rows],
+            images=self.images[rows],
+        )
+        found.extend(self.genotypes[rows], evaluations, self.costs[rows])
+        return found
 
     def _expect(self) -> None:
         """Update the expected accuracies and rewards of evaluations that were stopped early.

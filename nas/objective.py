@@ -7,43 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.rewards import REWARDS
 from search_spaces.cost import MEASURED, Cost, Costs, cost_label, cost_text, is_measured
 from vbs.plugins import blamed, is_reference, load_object, reference_to
 from vbs.text import one_of, quoted, shortened
 
 PART = 250_000  # rows at a time, so that a long history is not copied as a whole
-Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 # user-defined reward: (accuracies [n] in percent, {cost name: [n]}) -> rewards [n]
 PluginReward = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
-
-
-def mnas(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """Return accuracy x ratio^w: the soft form (Tan et al. 2019, MnasNet, section 3)."""
-    return accuracy * ratio**exponent
-
-
-def mnas_hard(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """Return the accuracy up to the target, accuracy x ratio^w above it (MnasNet's hard form)."""
-    return accuracy * np.maximum(ratio, 1.0) ** exponent
-
-
-def absolute(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """Return accuracy + 100 w |ratio - 1| (Bender et al. 2020, TuNAS: without 100, for shares)."""
-    return accuracy + 100.0 * exponent * np.abs(ratio - 1.0)
-
-
-def feasible(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """Return the accuracy: the most accurate network within the limits is the best."""
-    return np.array(accuracy, np.float64)
-
-
-# reward functions, and their default w
-REWARDS: dict[str, tuple[Reward, float]] = {
-    "mnas": (mnas, -0.07),
-    "mnas-hard": (mnas_hard, -1.0),
-    "absolute": (absolute, -0.07),
-    "feasible": (feasible, 0.0),
-}
 
 
 def _check_cost(what: str, name: str) -> None:
@@ -150,10 +121,12 @@ class Objective:
         for name, reference, exponent in self.also:
             _check_cost("also", name)
             if not np.isfinite(reference) or reference <= 0:
-                raise ValueError(f"also: {name} over {quoted(reference)} is not a number above 0")
+                raise ValueError(
+                    f"also: the reference {quoted(reference)} of {name} is not a number above 0"
+                )
             if not -10 <= exponent <= 0:
                 raise ValueError(
-                    f"also: {name} to the power of {exponent!r} is not allowed; use a number from "
+                    f"also: the exponent {exponent!r} of {name} is not allowed; use a number from "
                     "-10 to 0"
                 )
 

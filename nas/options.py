@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from nas.storage.passwords import escaped_url, without_password
 from search_spaces.catalog import SIZES, SPACES, size_options
-from search_spaces.space import SearchSpace
 from vbs.config import Config, flag, given_values, option
 from vbs.paths import absolute
 from vbs.text import shortened
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from search_spaces.space import SearchSpace
 
 
 def storage_url(text: str, *, what: str = "storage") -> str:

@@ -211,9 +211,9 @@ def within_measured(
         default=1.0,
     )
     raise ValueError(
-        f"growth: none of {len(seen) - 1} members measures {growth:.4g} times the base within "
-        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times; costs rise in steps, and "
-        "measured costs are noisy: use a larger tolerance, or measure on fewer threads"
+        f"growth: none of {len(seen) - 1} members has a measured cost of {growth:.4g} times the "
+        f"base's within {100 * tolerance:g}%; the nearest has {nearest:.4g} times; costs rise in "
+        "steps, and measured costs are noisy: use a larger tolerance, or measure on fewer threads"
     )
 
 

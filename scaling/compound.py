@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from search_spaces.architecture import Architecture
-from search_spaces.parent import within_parent
 from search_spaces.scale import Rounding, scale
 from vbs.text import quoted
 
@@ -156,7 +155,11 @@ class Rules:
 
     def fitted(self, network: Architecture) -> Architecture | None:
         """Return the network limited to a sub-network of `within`; None if that is impossible."""
-        return network if self.within is None else within_parent(network, self.within)
+        if self.within is None:
+            return network
+        from search_spaces.parent import within_parent
+
+        return within_parent(network, self.within)
 
     @property
     def _v2_largest(self) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.evaluators.proxy import Fidelity
 from nas.options import StudyOptions
 from scaling.compound import ROUNDINGS
 from train.options import DataOptions, TrainingOptions, WorkerOptions, data_text
@@ -54,5 +53,7 @@ class ComparisonOptions(DataOptions, TrainingOptions, WorkerOptions, StudyOption
     def check(self) -> None:
         recipe = change(preset(self.recipe), self.changes)
         if self.fidelity is not None:
+            from nas.evaluators.proxy import Fidelity
+
             Fidelity.parse(self.fidelity, epochs=recipe.epochs)
         check_device(self.device, local=False)

@@ -89,7 +89,7 @@ def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
     recipe = change(preset(options.recipe), options.changes)
     check_random_start(recipe, "this command")
     if not recipe.minival:
-        raise ValueError("--set minival: networks are scored on held-out images; use minival=0.1")
+        raise ValueError("--set minival: the trainings need held-out images; use e.g. minival=0.1")
     source = options.data or DATA
     data = summarise(source, minival=recipe.minival, seed=split, root=options.data_root)
     print_notes(data.notes)

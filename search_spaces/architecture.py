@@ -347,7 +347,7 @@ def shrink(size: int, stride: int, field: str) -> int:
     """Return the output side ceil(size / stride), for odd kernels and both kinds of padding."""
     if stride > 1 and size < 2:
         raise ValueError(
-            f"resolution: is too small; before {field} {stride} the feature map has {size} px; "
+            f"resolution: it is too small; before {field} {stride} the feature map has {size} px; "
             "use a larger resolution or a smaller stride"
         )
     return math.ceil(size / stride)

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
-from typing import Any, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from search_spaces.architecture import Architecture
-from search_spaces.compact import compact
-from search_spaces.efficientnet import efficientnet
-from search_spaces.efficientnetv2 import efficientnetv2
-from search_spaces.mnasnet import mnasnet
-from search_spaces.mobilenetv4 import mobilenetv4
-from search_spaces.space import SearchSpace
-from search_spaces.staged import StagedSpace
 from search_spaces.zoo import NETWORKS
 from vbs.plugins import call_with, is_reference, load_object
 from vbs.text import one_of, quoted, shortened
 
-SPACES: dict[str, Callable[..., StagedSpace]] = {
-    "efficientnet": efficientnet,
-    "efficientnetv2": efficientnetv2,
-    "mnasnet": mnasnet,
-    "mobilenetv4": mobilenetv4,
-    "compact": compact,
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
+    from search_spaces.staged import StagedSpace
+
+# name -> function that returns the space, in the form that `vbs.plugins.load_object` reads
+SPACES: dict[str, str] = {
+    "efficientnet": "search_spaces.efficientnet:efficientnet",
+    "efficientnetv2": "search_spaces.efficientnetv2:efficientnetv2",
+    "mnasnet": "search_spaces.mnasnet:mnasnet",
+    "mobilenetv4": "search_spaces.mobilenetv4:mobilenetv4",
+    "compact": "search_spaces.compact:compact",
 }
 
 
@@ -60,7 +55,12 @@ def space(
         "small_images": small_images,
     }
     if not is_reference(name, SPACES):
-        return SPACES[one_of("space", name, SPACES)](**sizes)
+        make = load_object(SPACES[one_of("space", name, SPACES)], what="space")
+        return cast("StagedSpace", make(**sizes))
+    import numpy as np
+
+    from search_spaces.space import SearchSpace
+
     make = load_object(name, what="space")
     sizes = {size: sizes[size] for size in _keywords(make)}
     made = make if isinstance(make, SearchSpace) else _called(name, make, sizes)
@@ -69,7 +69,7 @@ def space(
         sizes |= {"resolution": network.resolution, "classes": network.classes}
     made = copy.copy(made)  # it may be a global object of the module
     made.settings = {**sizes, **made.settings}
-    return cast(StagedSpace, made)  # functions that need stages check for them
+    return cast("StagedSpace", made)  # functions that need stages check for them
 
 
 def size_options(name: str) -> tuple[str, ...]:
@@ -78,6 +78,8 @@ def size_options(name: str) -> tuple[str, ...]:
 
 
 def _keywords(make: Any) -> tuple[str, ...]:
+    from search_spaces.space import SearchSpace
+
     if isinstance(make, SearchSpace) or not callable(make):
         return ()
     parameters = inspect.signature(make).parameters
@@ -86,6 +88,8 @@ def _keywords(make: Any) -> tuple[str, ...]:
 
 
 def _called(name: str, make: Any, sizes: dict[str, Any]) -> SearchSpace:
+    from search_spaces.space import SearchSpace
+
     made = call_with(make, what="space", **sizes) if callable(make) else make
     if not isinstance(made, SearchSpace):
         raise ValueError(

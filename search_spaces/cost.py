@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from search_spaces.architecture import Architecture, Block
 from vbs.units import short, short_seconds
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # costs that a space may have in addition to the exact ones, see `SearchSpace.measured_by`
 MEASURED: dict[str, str] = {

@@ -73,6 +73,26 @@ sys.exit(" ".join({"torch", "ray", "optuna", "pandas"} & sys.modules.keys()) or 
     assert len({line.split(" --")[0] for line in done.stdout.splitlines()}) >= 12
 
 
+def test_the_help_of_every_command_imports_nothing_heavy(tmp_path: Path) -> None:
+    script = """
+import contextlib, io, sys
+from vbs.options import load
+from vbs.programs import COMMANDS
+heavy = {"numpy", "torch", "ray", "optuna", "pandas", "scipy", "matplotlib", "pyarrow"}
+for entry in COMMANDS.values():
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        load(f"{entry.program}.config:COMMAND").execute(["--help"])
+    assert "--config FILE" in text.getvalue()
+    found = heavy & sys.modules.keys()
+    assert not found, f"{entry.program} imports {found}"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_is_there_at_once(tmp_path: Path) -> None:
     def seconds(*words: str) -> float:
         began = time.perf_counter()

@@ -22,7 +22,7 @@ from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
 from train.checkpoint import MEANS, SIDE, STATE, STDS, WEIGHTS, read_weights
 from train.record import read_run
-from vbs.command import module_command
+from vbs.command import resume_command
 from vbs.json_text import parse_json
 from vbs.text import one_of, quoted, shortened
 
@@ -115,7 +115,7 @@ def no_weights(folder: Path) -> str:
     if "training" not in record.content or record.status == "finished":  # a trial, or deleted
         return f"{missing}; its training is recorded as {quoted(record.status)}"
     state = "was interrupted" if record.status == "interrupted" else "is running or was killed"
-    command = module_command(["train.run", "--resume", "--out", str(folder)])
+    command = resume_command("train.run", folder)
     return f"{missing}: its training {state} before the first epoch ended; resume it: {command}"
 
 

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vbs import signals
@@ -154,3 +155,8 @@ def python_command() -> str:
 def module_command(words: Sequence[str]) -> str:
     """Return the command line that runs a module; `words` are its name and its arguments."""
     return f"{python_command()} -m {shell_command(words)}"
+
+
+def resume_command(program: str, folder: Path, words: Sequence[str] = ()) -> str:
+    """Return the command line that resumes a run in its folder; `words` are further arguments."""
+    return module_command([program, "--resume", "--out", str(folder), *words])

@@ -47,7 +47,8 @@ class Command:
                  keyword for each switch that was given). It returns an exit code, or an object
                  with an `exit_code`. Without `record`, it takes only the config and the switches.
     report       "module:function" that prints the returned object; "": none.
-    kind         name of a run in messages; new folders are runs/<kind>-N.
+    kind         new folders are runs/<kind>-N.
+    noun         name of a run in help and messages, such as "search".
     record       file in the results folder that stores the settings; "": the command has no
                  results folder.
     resumable    whether a run can be resumed.
@@ -65,6 +66,7 @@ class Command:
     epilog: str = ""
     report: str = ""
     kind: str = ""
+    noun: str = "run"
     record: str = ""
     resumable: bool = True
     positional: tuple[str, ...] = ()
@@ -228,10 +230,11 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
 def usage_words(command: Command) -> list[str]:
     """Return the words of the usage line after the name; optional arguments are in brackets."""
     defaults = {each.name: each.default for each in fields(command.config)}
-    words = [
-        name.upper() if defaults[name] is MISSING else f"[{name.upper()}]"
-        for name in command.positional
-    ]
+    words = []
+    for name in command.positional:
+        word = options(command.config)[name].metavar or name.upper()
+        word = f"{word} ..." if kinds(command.config)[name].many else word
+        words.append(word if defaults[name] is MISSING else f"[{word}]")
     return [*words, "[options]"]
 
 
@@ -266,7 +269,7 @@ def parser_of(command: Command, *, called: str = "") -> Parser:
             help=f"folder for the results (default: a new runs/{command.kind}-N)",
         )
     if command.record and command.resumable:
-        add("--resume", action="store_true", help=f"resume the {command.kind} in --out")
+        add("--resume", action="store_true", help=f"resume the {command.noun} in --out")
     for name, text in command.switches.items():
         add(flag(name), action="store_true", dest=name, help=text)
     return parser

@@ -183,7 +183,7 @@ def _run_options(found: Command) -> Iterator[str]:
             f"The settings are recorded in `{found.record}`."
         )
     if found.record and found.resumable:
-        rows["--resume"] = f"Resume the {found.kind} in `--out`."
+        rows["--resume"] = f"Resume the {found.noun} in `--out`."
     rows |= {flag(name): sentence(text) for name, text in found.switches.items()}
     for typed, text in rows.items():
         yield from (f".. option:: {typed}", "", f"   {inline(text)}", "")

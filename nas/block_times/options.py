@@ -42,7 +42,10 @@ class TimingOptions(Config):
         help="precision of the networks (default auto: that of trainings on the device)",
     )
     recipe: str = option(
-        "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the training step's optimizer"
+        "proxy",
+        catalog=PRESETS,
+        metavar="NAME",
+        help="recipe of the training step's optimizer (default proxy)",
     )
     runtime: str = option(
         "torch",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LISTED = 3  # searches named in a note
+ALONE = "there is only one group of searches; a comparison needs at least two"
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class SearchComparison:
             if not math.isnan(ahead.mean):
                 kind = "" if math.isnan(ahead.low) else f", {self.kind(*order[:2])}"
                 lines.append(f"  {order[0]} above {order[1]} by {ahead}{kind}")
+        else:
+            lines.append(f"  {ALONE}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def kind(self, first: str, second: str) -> str:

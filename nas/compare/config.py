@@ -56,10 +56,10 @@ def group_text(text: str, *, what: str = "searches") -> str:
 
 
 def strategy_text(text: str, *, what: str = "strategies") -> str:
-    """Return the name of a strategy; raises ValueError for one that is given a name itself."""
+    """Return the name of a strategy; raises ValueError for a text such as NAME=FILE.py:Class."""
     name, mark, rest = text.partition("=")
     if mark and name.isidentifier() and not Path(text.rpartition(":")[0]).exists():
-        raise ValueError(f"{what}: strategies take no name; use {shortened(rest)}")
+        raise ValueError(f"{what}: strategies cannot be renamed; use {shortened(rest)}")
     return text
 
 
@@ -95,7 +95,7 @@ class CompareConfig(
         (),
         metavar="NAME=DIR,DIR",
         parse=group_text,
-        help="groups of finished searches to compare; nothing is searched then",
+        help="groups of finished searches to compare; no search is run then",
     )
     strategies: tuple[str, ...] = option(
         (),
@@ -153,7 +153,8 @@ class CompareConfig(
             raise ConfigError("budget", f"{self.budget} is too small; use {FEWEST} or more")
         if self.evaluator in UNSUPPORTED:
             raise ConfigError(
-                "evaluator", f"{self.evaluator} is not supported by nas.compare; use another one"
+                "evaluator",
+                f"{self.evaluator} is not supported by nas.compare; use another evaluator",
             )
         if self.seeds is None:
             object.__setattr__(self, "seeds", SEEDS)
@@ -225,6 +226,7 @@ COMMAND = Command(
     run="nas.compare.run:run_compare",
     report="nas.compare.report:show_result",
     kind="comparison",
+    noun="comparison",
     record=RECORD,
     positional=("searches",),
     description="Compare search strategies by the best networks of several searches.",

@@ -39,6 +39,7 @@ DIGESTS = {
     "data_sha256": "images",
     "devices_sha256": "devices",
     "parent_sha256": "parent",
+    "times_sha256": "measured times",
 }
 # status -> reason why a search evaluated fewer networks than its budget
 REASONS = {
@@ -113,7 +114,10 @@ def finished(search: SearchResult | str | Path) -> Finished:
     """
     if isinstance(search, SearchResult):
         place, table = str(search.folder), search.to_pandas()
-        stored: Stored | None = Stored(search.config, search.status, {})
+        known = read_stored(search.folder)
+        stored: Stored | None = Stored(
+            search.config, search.status, {} if known is None else known.digests
+        )
     elif isinstance(search, str | Path):
         place, stored = str(search), read_stored(Path(search))
         table = _read(Path(search))
@@ -122,7 +126,7 @@ def finished(search: SearchResult | str | Path) -> Finished:
     else:
         raise TypeError(f"searches: {quoted(search, 60)} is not a result or a folder")
     if not len(table):
-        raise ValueError(f"{place}: nothing was evaluated")
+        raise ValueError(f"searches: {place} has no evaluation; leave it out")
     curve = _curve(table)
     if np.isnan(curve[-1]):
         raise ValueError(
@@ -203,20 +207,24 @@ def check_comparable(searches: Sequence[Finished]) -> None:
             shown = " and ".join(words(each.config, names[0]) for each in (first, other))
             warn(f"{pair} search different spaces ({shown})")
             warned = True
-    _check_digests(known)
+    check_inputs([(each.place, each) for each in known])
 
 
-def _check_digests(searches: Sequence[Finished]) -> None:
+def check_inputs(searches: Sequence[tuple[str, Finished | Stored]]) -> None:
+    """Raise ValueError if two searches, with their folders, read different inputs."""
     for name, what in DIGESTS.items():
-        first: Finished | None = None
-        for each in searches:
-            if not each.digests.get(name):
+        first: dict[Any, tuple[str, Any]] = {}
+        for place, each in searches:
+            digest = each.digests.get(name)
+            if not digest:
                 continue
-            first = first or each
-            if each.digests[name] != first.digests[name]:
+            # a table of times contains the blocks of one space
+            space = [getattr(each.config, one) for one in SPACE] if name == "times_sha256" else ()
+            other, known = first.setdefault(tuple(space), (place, digest))
+            if digest != known:
                 raise ValueError(
-                    f"searches: {first.place} and {each.place} use different {what}, so their "
-                    "rewards cannot be compared"
+                    f"searches: {other} and {place} use different {what}, so their rewards cannot "
+                    "be compared"
                 )
 
 

@@ -48,8 +48,8 @@ def check_unused(folder: Path, config: CompareConfig) -> None:
     others = sorted(set(names) - own)
     if others:
         raise ValueError(
-            f"out: {folder} contains {quoted(others[0], 60)}, which is no part of a comparison; "
-            "use another --out"
+            f"out: {folder} contains {quoted(others[0], 60)}, which does not belong to a "
+            "comparison; use another --out"
         )
 
 
@@ -103,7 +103,7 @@ def is_over(folder: Path, search: SearchConfig) -> bool:
         if stored is None:
             names = [each.name for each in folder.iterdir() if not each.name.startswith(".")]
             if {*names} - {LOCK}:
-                raise ValueError(f"{folder} contains no {SEARCH}")
+                raise ValueError(f"{folder} holds no {SEARCH}")
             return False
     _check_planned(folder, search, stored.config, stored.digests)
     known, status = stored.config, stored.status

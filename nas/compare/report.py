@@ -7,10 +7,10 @@ from pathlib import Path
 
 import rich.box
 
-from nas.compare.comparison import SearchComparison, marks
-from nas.compare.config import FIGURE, RECORD, TABLE, CompareConfig
+from nas.compare.comparison import ALONE, SearchComparison, marks
+from nas.compare.config import COMMAND, FIGURE, RECORD, TABLE, CompareConfig
 from nas.compare.result import CompareResult
-from vbs.command import module_command
+from vbs import command
 from vbs.config import code_values
 from vbs.console import print_out, print_results
 from vbs.options import option_words
@@ -37,7 +37,11 @@ def show_result(result: CompareResult) -> None:
     console.print(table)
     print_out(*conclusions(result))
     folders = [str(each) for group in result.searches.values() for each in group]
-    steps = [module_command(["scaling.report", *folders])] if len(folders) <= MOST_LISTED else []
+    steps = (
+        [command.module_command(["scaling.report", *folders])]
+        if len(folders) <= MOST_LISTED
+        else []
+    )
     print_results(result.folder, (RECORD, TABLE, FIGURE, REPORT), steps)
 
 
@@ -67,6 +71,8 @@ def conclusions(result: CompareResult) -> list[str]:
     order = comparison.ranked()
     if len(order) > 1:
         lines.append(_ahead(comparison, *order[:2]))
+    else:
+        lines.append(ALONE)
     return [*lines, *comparison.notes]
 
 
@@ -94,4 +100,4 @@ def _ahead(comparison: SearchComparison, first: str, second: str) -> str:
 def resume_command(folder: Path, config: CompareConfig) -> str:
     """Return the command that resumes a comparison; options that name code are given again."""
     words = option_words(CompareConfig, code_values(config))
-    return module_command(["nas.compare", "--resume", "--out", str(folder), *words])
+    return command.resume_command(COMMAND.program, folder, words)

@@ -10,8 +10,8 @@ from typing import Any
 from nas import catalog
 from nas.compare import record, report
 from nas.compare.comparison import compare_searches
-from nas.compare.config import FIGURE, RECORD, TABLE, CompareConfig, Planned
-from nas.compare.finished import has_success
+from nas.compare.config import COMMAND, FIGURE, RECORD, TABLE, CompareConfig, Planned
+from nas.compare.finished import check_inputs, has_success, read_stored
 from nas.compare.result import CompareResult
 from nas.search.aims import aims, named_space
 from nas.search.config import SearchConfig
@@ -20,12 +20,12 @@ from nas.search.run import run_search
 from vbs import signals
 from vbs.command import Failure
 from vbs.config import code_values, given_values, options
-from vbs.config_file import check_call
 from vbs.console import print_err, warn
-from vbs.folder import results_folder, resumed_folder
+from vbs.folder import results_folder
 from vbs.page.parts import REPORT
 from vbs.plugins import is_reference, load_object
 from vbs.progress import labelled
+from vbs.runs import opened_run
 from vbs.signals import interrupted_with
 
 Groups = Mapping[str, tuple[Path, ...]]
@@ -49,22 +49,19 @@ def run_compare(
     KeyboardInterrupt after Ctrl-C.
     """
     started, place = time.monotonic(), None if out is None else str(out)
-    check_call(CompareConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume, command="nas.compare"):
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the comparison is missing; use --out DIR")
-            config = record.read_earlier(Path(place), changes or {})
-        assert config is not None  # see check_call
+    with opened_run(COMMAND, config, out=out, resume=resume, changes=changes) as earlier:
+        if earlier is not None:
+            config = record.read_earlier(earlier, changes or {})
+        assert config is not None  # see opened_run
         known = None
         if config.searches:
             known = compare_searches(config.groups)  # mistakes are reported before files are made
         elif not resume:
             _check_strategies(config)
         code = record.code_digests(config)
-        if resume and place is not None:
-            record.check_code_files(Path(place), code)
-        if not resume and place is not None:
+        if earlier is not None:
+            record.check_code_files(earlier, code)
+        elif place is not None:
             record.check_unused(Path(place), config)
         files = (RECORD, TABLE, FIGURE, REPORT)
         with results_folder(
@@ -98,6 +95,7 @@ def _searched(folder: Path, config: CompareConfig) -> Groups:
     if len(config.strategies) == 1:
         warn("there is only one strategy, so nothing is compared; add others by --strategies")
     known = [each for each in planned if record.is_over(folder / each.folder, config.search(each))]
+    _check_inputs(folder, known)
     if known:
         print_err(f"{len(known)} of {len(planned)} searches are finished already")
     for position, each in enumerate(planned, 1):
@@ -105,7 +103,14 @@ def _searched(folder: Path, config: CompareConfig) -> Groups:
             name = f"search {position} of {len(planned)}, {each.name}, seed {each.seed}"
             with labelled(name):
                 _search(folder, config, each)
+            _check_inputs(folder, [*known[:1], *planned[:1], each])
     return _successful(folder, planned)
+
+
+def _check_inputs(folder: Path, searches: Sequence[Planned]) -> None:
+    """Raise ValueError if searches read different inputs, before others are run in vain."""
+    stored = [(str(folder / each.folder), read_stored(folder / each.folder)) for each in searches]
+    check_inputs([(place, each) for place, each in stored if each is not None])
 
 
 def _successful(folder: Path, planned: Sequence[Planned]) -> Groups:

@@ -19,7 +19,8 @@ from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nas.devices.loading import Device, load_device
-    from nas.devices.measured import DEVICES, MeasuredDevice
+    from nas.devices.measured import MeasuredDevice
+    from nas.devices.names import DEVICES
     from nas.devices.own import OwnDevice, fit_device
     from nas.devices.prior import design, measurements_needed
 
@@ -27,7 +28,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Device": "nas.devices.loading",
-        "DEVICES": "nas.devices.measured",
+        "DEVICES": "nas.devices.names",
         "MeasuredDevice": "nas.devices.measured",
         "OwnDevice": "nas.devices.own",
         "design": "nas.devices.prior",

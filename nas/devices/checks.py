@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from nas.devices.measured import DEVICES, measured_devices
+from nas.devices.measured import measured_devices
+from nas.devices.names import DEVICES, FEWEST, NAME
 from nas.devices.prior import GOAL, Prior, measurements_needed, sources_for
 from search_spaces.space import SearchSpace
 from vbs.text import counted, quoted
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # becomes a part of the names of costs
-FEWEST, MOST_MEASURED = 5, 500  # networks; the time of a fit grows with the cube of their number
+MOST_MEASURED = 500  # networks; the time of a fit grows with the cube of their number
 SHORTEST, LONGEST = 1e-9, 1e6  # plausible seconds of a run
 # a unit is likely wrong if times differ from those on every measured device by these factors
 SLOWER, FASTER = 1_000, 30
@@ -71,7 +70,7 @@ def checked_seconds(
     different = len(np.unique(space.canonical(genotypes), axis=0))
     if different < FEWEST:
         raise ValueError(
-            f"networks: {counted(different, 'different network')} with a time; "
+            f"networks: the times of {counted(different, 'different network')} are too few; "
             f"measure at least {FEWEST}"
         )
     if np.ptp(np.log(times)) < ALIKE:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.devices.measured import DEVICES, MeasuredDevice, measured_device
+from nas.devices.measured import MeasuredDevice, measured_device
+from nas.devices.names import DEVICES
 from nas.devices.own import OwnDevice, read_own
 from vbs.text import quoted, shortened
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.devices.names import DEVICES
 from nas.devices.prediction import check_genotypes, check_kind, check_space
 from nas.devices.stage_times import StageTimes
 from search_spaces.space import SearchSpace
@@ -24,15 +25,6 @@ from vbs.folder import write_whole
 from vbs.text import one_of
 
 FILE = "measured.npz"
-DEVICES: dict[str, str] = {
-    "a100": "NVIDIA A100",
-    "rtx3090": "NVIDIA RTX 3090",
-    "tpuv2": "Google TPUv2",
-    "tpuv3": "Google TPUv3",
-    "zcu102": "Xilinx ZCU102",
-    "vck190": "Xilinx VCK190",
-    "train_time": "training time of the measurements",
-}
 MODEL_FIELDS = ("tables", "plain", "sharpness", "gaps", "shift", "spread")
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from nas.devices.checks import (
-    FEWEST,
     check_count,
     check_name,
     check_unit,
@@ -31,6 +30,7 @@ from nas.devices.gaussian import (
     infer,
     share_above,
 )
+from nas.devices.names import FEWEST
 from nas.devices.prediction import check_genotypes, check_kind, check_space
 from nas.devices.prior import (
     POOL,

@@ -17,6 +17,7 @@ import numpy as np
 
 from nas.devices.features import GROUPS, Features
 from nas.devices.measured import MeasuredDevice, measured_devices
+from nas.devices.names import MOST
 from nas.devices.prediction import check_is_space
 from nas.devices.stage_times import StageTimes
 from search_spaces.space import SearchSpace
@@ -30,7 +31,6 @@ FAST_NOISE = 3.0  # largest factor of the variance of these networks' measuremen
 MEAN_OF_NORMAL = 0.7979  # mean absolute value of a standard normal variable
 GOAL = 0.08  # expected mean relative error at which the measurements are sufficient
 LEAST = 10  # fewest measurements on a space without measured devices
-MOST = 200  # most measurements of a design
 SPEED_KINDS = ("throughput", "latency")
 
 

@@ -67,7 +67,9 @@ class Inherited(Evaluator):
         quantised: bool = False,
     ) -> None:
         if data.minival is None:
-            raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
+            raise ValueError(
+                "data: there are no held-out images; use a recipe with minival above 0"
+            )
         self.data, self.teacher, self.recipe, self.score = data, teacher, recipe, score
         self.scored_on = len(data.minival)
         self._device, self._cache, self.quantised = device, cache, quantised

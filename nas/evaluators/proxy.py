@@ -142,7 +142,9 @@ class Proxy(Evaluator):
         quantised: bool = False,
     ) -> None:
         if data.minival is None:
-            raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
+            raise ValueError(
+                "data: there are no held-out images; use a recipe with minival above 0"
+            )
         if len(data.classes) < 2:
             raise ValueError(f"data: {data.name} has one class; there is nothing to learn")
         self.data, self.fidelity, self._cache = data, fidelity, cache

@@ -162,7 +162,7 @@ def _fidelities(
             raise ValueError(f"fidelities: {fidelity} is not cheaper than the longest, {longest}")
     if not others or len(set(others)) < len(others):
         raise ValueError(
-            "fidelities: use one or more different ones that are cheaper than the longest "
+            "fidelities: use one or more, each once and cheaper than the longest "
             f"({longest}), such as --fidelities 'epochs=3;epochs=9,share=0.25'"
         )
     return (*sorted(others, key=cost), longest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.fidelity.ranks import FEWEST
 from nas.options import SpaceOptions
 from train.options import DataOptions, PlaceOptions
 from train.recipe import PRESETS
@@ -13,6 +12,7 @@ from vbs.options import Command
 from vbs.units import LARGEST, parse_quantity
 
 RECORD, FIGURE = "fidelity.json", "fidelity.png"
+FEWEST = 4  # fewest networks for a rank correlation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
     longest: str | None = option(
         None,
         metavar="TEXT",
-        help="fidelity that they are compared with (default: the recipe's epochs, at most 30, on "
-        "at most about 20,000 images)",
+        help="fidelity that the others are compared with (default: the recipe's epochs, at most "
+        "30, on at most about 20,000 images)",
     )
 
     def check(self) -> None:
@@ -66,11 +66,12 @@ COMMAND = Command(
     run="nas.fidelity.run:run_fidelity",
     report="nas.fidelity.report:show_result",
     kind="fidelity",
+    noun="comparison",
     record=RECORD,
     description="Find the cheapest training that ranks networks as a long training does.",
     epilog="""\
 DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR or
-FILE.zip. The form of a fidelity is epochs=9,share=0.2,resolution=24 (share of the training images;
+FILE.zip. A fidelity is written as epochs=9,share=0.2,resolution=24 (share of the training images;
 resolution in pixels, default that of the networks). The folder gets fidelity.json (settings,
 networks, accuracies, correlations, answer) and fidelity.png. Results of finished trainings are
 cached in ~/.cache/vision-baseline-search/results for later runs on the same kind of device.

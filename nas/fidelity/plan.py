@@ -46,7 +46,7 @@ def spread(space: SearchSpace, objective: Objective, count: int) -> np.ndarray:
     found = sample_fresh(History(space, objective), DRAWS, np.random.default_rng(0))
     if len(found) < count:
         raise ValueError(
-            f"networks: {count} are more than the {len(found)} that were found within the limits"
+            f"networks: {count} are too many; only {len(found)} were found within the limits"
         )
     order = np.argsort(space.costs(found).flops, kind="stable")
     bands = np.array_split(order, count)

@@ -17,10 +17,10 @@ import numpy as np
 
 from nas.evaluators.base import Answer
 from nas.evaluators.proxy import Fidelity
+from nas.fidelity.config import FEWEST
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-FEWEST = 4  # fewest networks for a rank correlation
 SHARE = 0.8  # least share of the seed floor for a fidelity that is worth using
 DRAWS, CHUNK = 2000, 200  # bootstrap resamples, and how many are computed at once
 LEVEL = 0.90  # level of the intervals

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import rich.box
 
@@ -144,8 +143,3 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
         longest = comparison.fidelities[-1]
         words += ["--longest", str(replace(longest, epochs=2 * longest.epochs))]
     return [module_command(words)]
-
-
-def resume_command(folder: Path) -> str:
-    """Return the command that resumes a comparison."""
-    return module_command(["nas.fidelity", "--resume", "--out", str(folder)])

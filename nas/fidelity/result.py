@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nas.evaluators.proxy import Fidelity
 from nas.fidelity.comparison import Comparison
-from nas.fidelity.config import FidelityConfig
-from nas.fidelity.ranks import FEWEST, Judged, answer
+from nas.fidelity.config import FEWEST, FidelityConfig
+from nas.fidelity.ranks import Judged, answer
 from vbs.command import FAILED
 
 

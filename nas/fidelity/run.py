@@ -13,9 +13,8 @@ import numpy as np
 from nas.evaluators.base import Answer
 from nas.fidelity import record
 from nas.fidelity.comparison import Comparison, prepare
-from nas.fidelity.config import FIGURE, RECORD, FidelityConfig
+from nas.fidelity.config import COMMAND, FIGURE, RECORD, FidelityConfig
 from nas.fidelity.progress import Trainings, print_estimate, print_preview
-from nas.fidelity.report import resume_command
 from nas.fidelity.result import FidelityResult
 from nas.fidelity.trainings import Job, Work, run_all, seconds_per_image
 from nas.slots import slots
@@ -24,10 +23,11 @@ from train.cluster.place import Place
 from train.parser import check_device
 from train.recipe import change, preset
 from train.start import check_random_start
-from vbs.config_file import check_call
-from vbs.folder import results_folder, resumed_folder
+from vbs.command import resume_command
+from vbs.folder import results_folder
 from vbs.progress import Progress
-from vbs.signals import Interrupted
+from vbs.runs import opened_run
+from vbs.signals import interrupted_with
 
 
 def run_fidelity(
@@ -48,16 +48,13 @@ def run_fidelity(
     the machine or the cluster fails, and KeyboardInterrupt after Ctrl-C.
     """
     started, place = time.monotonic(), None if out is None else str(out)
-    check_call(FidelityConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume, command="nas.fidelity"):
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the comparison is missing; use --out DIR")
-            earlier = record.read_earlier(Path(place), changes or {})
+    with opened_run(COMMAND, config, out=out, resume=resume, changes=changes) as known:
+        if known is not None:
+            earlier = record.read_earlier(known, changes or {})
             comparison = prepare(earlier.config, earlier.recipe)
             earlier.check_same(comparison)
         else:
-            assert config is not None  # see check_call
+            assert config is not None  # see opened_run
             recipe = change(preset(config.recipe), config.changes)
             check_random_start(recipe, "nas.fidelity")
             comparison = prepare(config, recipe)
@@ -75,12 +72,11 @@ def _in_folder(
 ) -> FidelityResult:
     record.write(folder, comparison, "running")
     device = _device(comparison.config, place)
-    try:
+    command = resume_command(COMMAND.program, folder)
+    with interrupted_with(f"interrupted; resume by: {command}"):
         print_preview(folder, comparison, processes=place.slots, device=device)
         answers = _trained(folder.resolve(), comparison, place, device)
         judged = record.finish(folder, comparison, answers)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; resume by: {resume_command(folder)}") from None
     return FidelityResult(folder, comparison.config, judged, time.monotonic() - started, comparison)
 
 

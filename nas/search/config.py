@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nas import catalog
-from nas.evaluators.proxy import Fidelity
-from nas.lengths import text_names_epochs
 from nas.options import SpaceOptions, StudyOptions
 from nas.parents.options import ParentOptions
 from nas.search.targets import TARGETS, ObjectiveOptions, objective_of
@@ -149,7 +147,7 @@ class EvaluationOptions(Config):
         parse=whole_quantity,
         metavar="N",
         later=True,
-        help="networks to evaluate (default: by strategy)",
+        help="networks to evaluate (default: depends on the strategy)",
     )
 
 
@@ -327,6 +325,9 @@ def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
 
 
 def _same_fidelity(text: str, stored: dict[str, Any]) -> bool:
+    from nas.evaluators.proxy import Fidelity
+    from nas.lengths import text_names_epochs
+
     if text == "auto" or stored["fidelity"] is None:
         return text == "auto"
     recipe = change(preset(stored["recipe"]), stored["changes"])
@@ -343,6 +344,7 @@ COMMAND = Command(
     run="nas.search.run:run_search",
     report="nas.search.report:show_result",
     kind="search",
+    noun="search",
     record="search.json",
     description="Search for the best network within a target of FLOPs or time.",
     epilog="""\

@@ -4,8 +4,11 @@
 
 Proposals are a function of the history and of a generator seeded with (seed, evaluations so far),
 so a search that is interrupted between batches and resumed gives the same result as an
-uninterrupted one. If the budget ends within a batch, a resumed search proposes other networks than
-a search with the larger budget.
+uninterrupted one. They do not depend on the budget: a strategy always proposes a whole batch, of
+which the budget may cut off the end. A search that is resumed with a larger budget proposes this
+batch again and evaluates the rest. It therefore gives the same result as a search that had the
+larger budget from the start. Strategies with a state of their own (Optuna's samplers) are an
+exception: resumed, they begin a new batch.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.evaluators.base import Evaluations, Evaluator
-from nas.history import History
+from nas.history import Cut, History
 from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
-from search_spaces.cost import Cost, cost_label, cost_text, is_measured, split_cost
+from search_spaces.cost import Cost, Costs, cost_label, cost_text, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.text import quoted
@@ -71,29 +74,62 @@ def search(
     history = History(space, objective) if options.history is None else options.history
     if history.space is not space or history.objective != objective:
         raise ValueError("history: it belongs to a search with another space or objective")
-    size = strategy.generation if evaluator.cheap else options.workers
+    batches = _Batches(strategy, evaluator, options.seed, options.workers)
     stalled = 0
     while len(history) < budget and stalled < PATIENCE:
-        rng = np.random.default_rng([options.seed, len(history), stalled])
-        # batches end at multiples of their size, so that a search resumed there is unchanged
-        count = min(size - len(history) % size, budget - len(history))
-        proposals = strategy.propose(history, count, rng)
-        if evaluator.pooled:
-            assert evaluator.measured is not None  # implied by `pooled`
-            proposals = nearest_in_pool(proposals, evaluator.measured.genotypes, history)
-        proposals, costs = admitted(proposals[:count], history)
+        cut = history.cut or Cut(len(history), stalled)
+        proposals, costs = batches.rest(history, cut)
         if not len(proposals):
             if not len(history):
                 check_limits(space, objective, resizable=not evaluator.cheap)
-            stalled += 1
+            history.cut = None
+            stalled += cut.start == len(history)  # the rest of an earlier batch may be empty
             continue
+        left = budget - len(history)
+        cut_off = len(proposals) > left
+        proposals, costs = proposals[:left], costs[:left]
         stalled = 0
         history.extend(proposals, answers(evaluator, space, proposals), costs)
+        history.cut = cut if cut_off else None
         if options.record is not None:
             options.record(history)
     if not len(history):
         raise ValueError(f"limits: no network was found within {objective.limits_text}")
     return history
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The batches of proposals of a search; `workers` is their size if evaluations are slow."""
+
+    strategy: Strategy
+    evaluator: Evaluator
+    seed: int
+    workers: int
+
+    def rest(self, history: History, cut: Cut) -> tuple[np.ndarray, Costs]:
+        """Return the genotypes [n, decisions] of a batch that are not evaluated, and their costs.
+
+        No genotypes are returned if the strategy proposes another batch than it did before.
+        """
+        if cut.start == len(history):
+            return self._proposed(history, cut)
+        known = history.genotypes[cut.start :]
+        batch, costs = self._proposed(history.first(cut.start), cut)
+        same = np.array_equal(batch[: len(known)], known)
+        return (batch[len(known) :], costs[len(known) :]) if same else (batch[:0], costs[:0])
+
+    def _proposed(self, history: History, cut: Cut) -> tuple[np.ndarray, Costs]:
+        """Return new feasible genotypes [n, decisions] and their costs."""
+        rng = np.random.default_rng([self.seed, cut.start, cut.stalled])
+        size = self.strategy.generation if self.evaluator.cheap else self.workers
+        # batches end at multiples of their size, so that a search resumed there is unchanged
+        count = size - cut.start % size
+        proposals = self.strategy.propose(history, count, rng)
+        if self.evaluator.pooled:
+            assert self.evaluator.measured is not None  # implied by `pooled`
+            proposals = nearest_in_pool(proposals, self.evaluator.measured.genotypes, history)
+        return admitted(proposals[:count], history)
 
 
 def check_whole(**values: int) -> None:

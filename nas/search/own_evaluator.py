@@ -94,7 +94,7 @@ def prepare_own(config: SearchConfig) -> tuple[SearchConfig, OwnEvaluator, Searc
             )
         if option in OF_TRAININGS and not made.trains:
             raise ValueError(
-                f"{flag(option)}: evaluator {name} trains nothing; set its `trains`, or leave "
-                f"{flag(option)} out"
+                f"{flag(option)}: evaluator {name} trains nothing; set its attribute `trains`, or "
+                f"leave {flag(option)} out"
             )
     return config, OwnEvaluator(config.evaluator, made), space

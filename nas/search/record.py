@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nas.evaluators.base import Evaluator
-from nas.history import History
+from nas.history import Cut, History
 from nas.search.config import SearchConfig, same_value
 from nas.storage.cache import network_key, plain
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from vbs import folder as folders
-from vbs.config_file import resumed
+from vbs.config_file import resumed, typed
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 from vbs.page.parts import REPORT
@@ -43,12 +43,14 @@ class Earlier(NamedTuple):
     digests    digests of the tables and images that it read.
     evaluated  number of evaluations so far.
     seconds    time so far.
+    cut        last batch if the budget cut off its end.
     """
 
     config: SearchConfig
     digests: dict[str, Any]
     evaluated: int
     seconds: float
+    cut: Cut | None = None
 
 
 def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
@@ -68,11 +70,12 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
         if not (isinstance(evaluated, int) and isinstance(digests, dict)):
             raise TypeError
         seconds = float(seconds)
+        cut = typed(Cut, outcome["cut"]) if outcome.get("cut") else None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"resume: {path} is not the record of a search") from None
     config = resumed(SearchConfig, changes, path, what="search", same=same_value)
     known = {name: digests[name] for name in SearchConfig.recorded if digests.get(name)}
-    return Earlier(config, known, evaluated, seconds)
+    return Earlier(config, known, evaluated, seconds, cut)
 
 
 def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[str, Any]) -> None:

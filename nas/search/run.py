@@ -17,14 +17,13 @@ from nas.history import History
 from nas.parents.result import ParentResult
 from nas.search import record
 from nas.search.aims import Aims, aims, keep_times, named_space
-from nas.search.config import SearchConfig
+from nas.search.config import COMMAND, SearchConfig
 from nas.search.loop import LoopOptions, search
 from nas.search.record import Earlier
 from nas.search.result import SearchResult
 from nas.search.session import Session, run_session
 from nas.supernet.options import EVALUATOR
-from vbs.config_file import check_call
-from vbs.folder import resumed_folder
+from vbs.runs import opened_run
 
 SLOW_BUDGET = 64  # default number of networks for slow evaluators
 
@@ -50,15 +49,12 @@ def run_search(
     the cluster failed before the first evaluation.
     """
     started, place = time.perf_counter(), None if out is None else str(out)
-    check_call(SearchConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume, command="nas.search"):
+    with opened_run(COMMAND, config, out=out, resume=resume, changes=changes) as known:
         earlier = None
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the search is missing; use --out DIR")
-            earlier = record.read_earlier(Path(place), changes or {})
+        if known is not None:
+            earlier = record.read_earlier(known, changes or {})
             config = earlier.config
-        assert config is not None  # see check_call
+        assert config is not None  # see opened_run
         if config.parent is not None:
             from nas.parents.run import run_parent_search
 
@@ -71,7 +67,7 @@ def run_search(
             from nas.search.measured import run_job
 
             return run_job(config, place, earlier=earlier, started=started)
-        aimed, evaluator, digests = _parts(config, Path(place) if earlier and place else None)
+        aimed, evaluator, digests = _parts(config, known)
         record.check_same(earlier, aimed.config, digests)
         with record.results_folder(place, resume=resume) as folder:
             return _in_folder(folder, aimed, evaluator, digests, earlier, started=started)
@@ -92,6 +88,7 @@ def _in_folder(
     history = history_file.read_history(
         folder, the_space, objective, evaluated=evaluated, evaluator=evaluator
     )
+    history.cut = earlier.cut if earlier else None
     keep_times(folder, tables)
     budget = config.budget
     assert budget is not None  # see _parts

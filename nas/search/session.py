@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ class Session:
 
     def record(self, *, status: str, **outcome: Any) -> None:
         """Write search.json."""
+        if self.history.cut is not None:
+            outcome["cut"] = asdict(self.history.cut)
         record.write_search(self.folder, self.config, self.digests, status=status, **outcome)
 
     @property

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.block_times.options import RUNTIMES
-from nas.devices import DEVICES, Device, load_device
-from nas.devices.measured import measured_device
-from nas.objective import REWARDS, Objective
+from nas.devices import DEVICES
+from nas.rewards import REWARDS
 from search_spaces.cost import MEASURED, cost_on, split_cost
 from train.options import TIME, absolute_path
 from vbs.config import Config, flag, option
 from vbs.text import shortened
 from vbs.units import LARGEST, parse_quantity, parse_rate, parse_seconds
+
+if TYPE_CHECKING:
+    from nas.devices import Device
+    from nas.objective import Objective
 
 SIZE = (0.0, LARGEST)
 LOCAL = ("latency", "step_time")  # costs that are measured on this machine
@@ -109,14 +112,17 @@ class ObjectiveOptions(Config):
     over_target: str = option(
         "forbid",
         metavar="forbid|allow",
-        help="whether networks above the target are excluded, or allowed and left to the reward "
-        "(default forbid)",
+        help="networks above the target: forbid excludes them; allow evaluates them, and only the "
+        "reward depends on their cost (default forbid)",
     )
     reward: str = option(
         "mnas", catalog=REWARDS, help="reward (default mnas: accuracy x (cost/target)^w)"
     )
     exponent: float | None = option(
-        None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
+        None,
+        limits=(-100, 100),
+        metavar="W",
+        help="w of the reward (default -0.07; -1 for mnas-hard)",
     )
     also: tuple[str, ...] = option(
         (),
@@ -128,6 +134,8 @@ class ObjectiveOptions(Config):
     @property
     def devices(self) -> list[Device]:
         """Devices of --on, --limit and --also; raises ValueError for unknown and repeated ones."""
+        from nas.devices import load_device
+
         found: dict[str, Device] = {}
         for name in self.on.split(",") if self.on else ():
             device = load_device(name)
@@ -179,6 +187,8 @@ def objective_of(config: ObjectiveOptions) -> Objective:
     the others. Without a target, the first limit becomes the target and the default reward is the
     accuracy.
     """
+    from nas.objective import Objective
+
     devices = {device.name: device for device in config.devices}
     aimed = _costs(config, "target")
     limits = [*_costs(config, "max"), *(_limit(text, devices) for text in config.limit)]
@@ -224,6 +234,8 @@ def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
 
 def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Device]:
     """Return the devices of --on that predict a kind of speed; raise ValueError if none does."""
+    from nas.devices import load_device
+
     names = [load_device(name).name for name in (config.on or "").split(",")]
     found = [each for each in config.devices if each.name in names and kind in each.kinds]
     if not found:
@@ -231,13 +243,16 @@ def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Devi
         rate = "min" if option_name == "--max-latency" else "target"
         other = f"; or use --{rate}-throughput" * (kind == "latency")
         raise ValueError(
-            f"{option_name}: the {kind} on {', '.join(names)} is not known; use {known}{other}"
+            f"{option_name}: the {kind} on {', '.join(names)} cannot be predicted; use "
+            f"{known}{other}"
         )
     return found
 
 
 def _measured(name: str, option_name: str) -> Device:
     """Return the measured device that an option names; raise ValueError if it is unknown."""
+    from nas.devices.measured import measured_device
+
     try:
         return measured_device(name)
     except ValueError as error:
@@ -261,7 +276,7 @@ def _cost_on(kind: str, device: Device, value: str, option_name: str) -> tuple[s
     if kind not in device.kinds:
         others = [each for each in ("latency", "throughput") if each in device.kinds]
         hint = f"; use its {others[0]}" if others else ""
-        raise ValueError(f"{option_name}: the {kind} on {device.name} is not known{hint}")
+        raise ValueError(f"{option_name}: the {kind} on {device.name} cannot be predicted{hint}")
     if kind == "throughput":
         return cost_on("image_time", device.name), 1 / parse_rate(value, what=option_name)
     return cost_on(kind, device.name), parse_seconds(value, what=option_name)

@@ -88,7 +88,7 @@ def open_study(
         if not made and not resume:
             raise ValueError(
                 f"storage: {database.shown} already holds the study {name!r}; use --resume to "
-                "resume it, or choose another database"
+                "continue it, or use another database"
             )
         check_settings(name, database.read(lambda c: study_attributes(c, study)), wanted)
         return Study(database, study, search, grace=grace)

@@ -359,7 +359,7 @@ COMMAND = Command(
 NETWORK is a zoo name (efficientnet_b0), a JSON file (an architecture, a best.json of nas.search),
 or a .safetensors file with an architecture. FACTORS is published (those of EfficientNet-B0 to B8
 and L2, the default), or the grid.json of scaling.grid. With --growth 2 the real cost of every
-member is 2^phi times the base's. The folder gets family.json (all figures), family.png, and
+member is 2^phi times the base's. The folder gets family.json (all numbers), family.png, and
 members/NAME.json, for train.run, train.ray_tune and search_spaces.show; if members are
 sub-networks of a parent, also members/NAME.safetensors, for train.run --init. --recipe also accepts
 your own code: package.module:Name or path/to/file.py:Name.""",

@@ -113,7 +113,7 @@ def factors_of(phi: float, coefficients: Coefficients | None) -> Factors:
     sizes = list(PUBLISHED_FACTORS.values())
     if phi not in range(len(sizes)):
         raise ValueError(
-            f"phi: {phi:g} is not published; use 0 (B0) to 8 (B8), 9 (L2), or give --alpha, "
+            f"phi: no published member has {phi:g}; use 0 (B0) to 8 (B8), 9 (L2), or give --alpha, "
             "--beta and --gamma"
         )
     return sizes[int(phi)]

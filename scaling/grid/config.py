@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from nas.block_times.options import RUNTIMES
 from scaling.compound import ROUNDINGS
-from scaling.grid.growth import MOST, check_growth
 from scaling.options import ComparisonOptions, check_rounding, network_text
 from vbs.config import option
 from vbs.options import Command
@@ -18,6 +17,17 @@ PROXY_FLOPS, NARROWEST, PROXY_SIDE = 3e6, 0.15, 96
 # because multiples of 8 would not change such stages for most widths
 NARROW, FINE = 64, 2
 RECORD, FIGURE = "grid.json", "grid.png"
+MOST = 100  # maximum number of candidates; a decision of a study has at most 127 options
+
+
+def check_growth(growth: float, step: float, tolerance: float) -> None:
+    """Raise ValueError for an invalid growth, step or tolerance."""
+    if not 1 < growth <= 10:
+        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1, up to 10")
+    if not 0.01 <= step <= 1:
+        raise ValueError(f"step: {step!r} is not allowed; use a number from 0.01 to 1")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance: {tolerance!r} is not allowed; use a share from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,15 +135,15 @@ COMMAND = Command(
     run="scaling.grid.run:run_grid",
     report="scaling.grid.report:show_result",
     kind="grid",
+    noun="grid",
     record=RECORD,
-    description="Find alpha, beta and gamma: how a baseline should grow.",
+    description="Find the scaling coefficients alpha, beta and gamma of a baseline.",
     epilog="""\
-NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, or a best.json of
 nas.search. Without --data, gains are predicted from published ImageNet trainings, in seconds.
 With --data DATA (see train.run), candidates are trained. Because only ratios are learned, they are
 not grown from the base but from its proxy, which is narrower and has the side of the images. The
-folder gets
-grid.json (candidates, accuracies, choice), grid.png, and study.db with every training;
+folder gets grid.json (candidates, accuracies, choice), grid.png, and study.db with every training;
 scaling.family --coefficients DIR/grid.json grows the family. --resume --out DIR trains what is
 missing; with a larger --seeds it adds seeds.""",
     switches={

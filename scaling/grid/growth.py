@@ -18,6 +18,7 @@ import numpy as np
 
 from scaling.budget import Costs, real_factors
 from scaling.compound import Coefficients, Factors, Rules, grown, layers_of, with_layers
+from scaling.grid.config import check_growth
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.scale import for_small_images, scale
@@ -29,7 +30,6 @@ AXES = ("depth", "width", "resolution")
 PROBED, ALONG, TIMED = 12, 12, 40
 LIKELY = 2.0  # multiple of the tolerance for the expected cost of networks that are measured
 BAND = (0.5, 1.6)  # range of their FLOPs relative to the growth
-MOST = 100  # maximum number of candidates; a decision of a study has at most 127 options
 
 
 class Candidate(NamedTuple):
@@ -125,16 +125,6 @@ def _nothing_meets(growth: float, tolerance: float, known: Sequence[float]) -> V
         f"nearest costs {nearest:.4g} times; use a larger --tolerance, a smaller --step or another "
         "--growth"
     )
-
-
-def check_growth(growth: float, step: float, tolerance: float) -> None:
-    """Raise ValueError for an invalid growth, step or tolerance."""
-    if not 1 < growth <= 10:
-        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1, up to 10")
-    if not 0.01 <= step <= 1:
-        raise ValueError(f"step: {step!r} is not allowed; use a number from 0.01 to 1")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance: {tolerance!r} is not allowed; use a share from 0 to 1")
 
 
 def _networks(

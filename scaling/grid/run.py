@@ -14,6 +14,7 @@ from nas.data_space import SMALL, fitting_side
 from nas.storage.database import Database
 from scaling.compound import Rules
 from scaling.grid.config import (
+    COMMAND,
     FIGURE,
     FINE,
     NARROW,
@@ -34,11 +35,12 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.loading import load
 from vbs.config import flag, given_values, options
-from vbs.config_file import check_call, resumed
+from vbs.config_file import resumed
 from vbs.console import print_err, print_out
-from vbs.folder import results_folder, resumed_folder
+from vbs.folder import results_folder
 from vbs.page.parts import REPORT
 from vbs.processes import available_cpus
+from vbs.runs import opened_run
 from vbs.signals import interrupted_with
 from vbs.units import short
 
@@ -79,13 +81,10 @@ def run_grid(
     place = None if out is None else str(out)
     if retry_failed and not resume:
         raise ValueError("--retry-failed: needs --resume --out DIR")
-    check_call(GridConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume, command="scaling.grid"):
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the grid is missing; use --out DIR")
-            config = resumed(GridConfig, changes or {}, Path(place, RECORD), what="grid")
-        assert config is not None  # see check_call
+    with opened_run(COMMAND, config, out=out, resume=resume, changes=changes) as earlier:
+        if earlier is not None:
+            config = resumed(GridConfig, changes or {}, earlier / RECORD, what=COMMAND.noun)
+        assert config is not None  # see opened_run
         if dry_run or (config.data is None and not resume):
             with interrupted_with("interrupted"):
                 return _listed(config) if dry_run else _predicted(config, place)

@@ -77,7 +77,8 @@ def forecast_by(
     reached = np.array([checked_top1(each) for each in top1])
     if len(reached) != len(known) or not len(known):
         raise ValueError(
-            f"forecast: {len(known)} members and {len(reached)} accuracies; use one or more of each"
+            f"forecast: {len(known)} members and {len(reached)} accuracies; use one accuracy for "
+            "each member"
         )
     size = known @ np.array([1.0, 2.0, 2.0])
     base = int(size.argmin())

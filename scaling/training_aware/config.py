@@ -8,13 +8,13 @@ from nas.catalog import STRATEGIES
 from nas.search.config import whole_quantity
 from nas.search.targets import device_names
 from scaling.options import ComparisonOptions
-from scaling.training_aware.networks import V, W
 from train.options import TIME, absolute_path
 from vbs.config import option
 from vbs.options import Command
 from vbs.units import parse_seconds
 
 RECORD, FIGURE = "training_aware.json", "training_aware.png"
+W, V = -0.07, -0.05  # exponents of step time and parameters in the reward of EfficientNetV2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ COMMAND = Command(
 Without --data, accuracy and training time are predicted from published measurements, in seconds.
 With --data DATA (see train.run), networks are trained. The folder then gets search/ (see
 nas.search), compare/ (equal trainings of the found network, V2-base and B0), training_aware.json
-with all figures, training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are
+with all numbers, training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are
 grown from V2-base. --resume --out DIR resumes.""",
     interrupted="interrupted; resume with --resume --out DIR",
 )

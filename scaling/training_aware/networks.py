@@ -15,7 +15,6 @@ from search_spaces.cost import cost
 from search_spaces.scale import for_small_images, scale
 from search_spaces.staged import StagedSpace
 
-W, V = -0.07, -0.05
 SPACE = "efficientnetv2"
 BASE = "EfficientNetV2-base"
 BATCH = 32  # batch of the timed training steps

@@ -18,7 +18,13 @@ from nas.search.report import show_result as report_search
 from nas.search.run import run_search
 from scaling.certainty import certainty, scored_by
 from scaling.options import DATA
-from scaling.training_aware.config import BUDGET, FIGURE, RECORD, TrainingAwareConfig
+from scaling.training_aware.config import (
+    BUDGET,
+    COMMAND,
+    FIGURE,
+    RECORD,
+    TrainingAwareConfig,
+)
 from scaling.training_aware.figure import draw
 from scaling.training_aware.networks import (
     BASE,
@@ -38,12 +44,13 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
 from vbs.config import code_values, flag, given_values
-from vbs.config_file import check_call, resumed
+from vbs.config_file import resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
-from vbs.folder import circumstances, results_folder, resumed_folder, write_json
+from vbs.folder import circumstances, results_folder, write_json
 from vbs.json_text import parse_json
 from vbs.page.parts import REPORT, write_page
+from vbs.runs import opened_run
 from vbs.text import counted
 from vbs.units import short, short_seconds
 
@@ -93,13 +100,12 @@ def run_training_aware(
     Raises ValueError for invalid options, and KeyboardInterrupt after Ctrl-C.
     """
     place = None if out is None else str(out)
-    check_call(TrainingAwareConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume, command="scaling.training_aware"):
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the run is missing; use --out DIR")
-            config = resumed(TrainingAwareConfig, changes or {}, Path(place, RECORD), what="run")
-        assert config is not None  # see check_call
+    with opened_run(COMMAND, config, out=out, resume=resume, changes=changes) as earlier:
+        if earlier is not None:
+            config = resumed(
+                TrainingAwareConfig, changes or {}, earlier / RECORD, what=COMMAND.noun
+            )
+        assert config is not None  # see opened_run
         if config.data is None:
             if resume:
                 raise ValueError(
@@ -186,7 +192,8 @@ def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | N
     tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
     if config.times and not tables:
         raise ValueError(
-            "--times: no table contains step times; use --kind step_time of nas.block_times"
+            "--times: no table contains step times; measure one with python -m nas.block_times "
+            "--kind step_time"
         )
     return times_for(
         the_space,

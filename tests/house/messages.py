@@ -39,6 +39,8 @@ def of_module(path: Path, root: Path = ROOT) -> Iterator[Message]:
             name = ast.unparse(node.exc.func)
             if name.endswith(ERRORS):
                 yield from _message(place, node.exc)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "warn":
+            yield from _message(place, node)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "print_err":
             for message in _message(place, node):
                 if message.text.startswith("warning"):

@@ -1,4 +1,4 @@
-"""Fixtures: a study in a file for tests of records."""
+"""Fixtures: a study in a file for tests of records, and a finished comparison."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ def study(url: str) -> Iterator[Study]:
     """Yield a new study."""
     with opened(url) as study:
         yield study
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a comparison of two strategies with two seeds each."""
+    from tests.nas.compared import compare_two
+
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    compare_two(out)
+    return out

@@ -42,9 +42,15 @@ def test_a_finished_folder_is_not_overwritten(
     assert before == {path.name: path.read_bytes() for path in finished.iterdir()}
 
 
-def test_resume_to_a_larger_budget_equals_one_search(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("budget", [2000, 2345])
+def test_resume_to_a_larger_budget_equals_one_search(
+    finished: Path, tmp_path: Path, budget: int
+) -> None:
+    """The second budget ends within a generation."""
     part = tmp_path / "part"
-    assert run(["--target-flops", "400M", "--budget", "2000", "--out", str(part)]) == 0
+    assert run(["--target-flops", "400M", "--budget", str(budget), "--out", str(part)]) == 0
+    record = json.loads((part / "search.json").read_text())
+    assert ("cut" in record["outcome"]) == (budget == 2345)
     assert run(["--resume", "--out", str(part), "--budget", "3000"]) == 0
     for name in ("best.json", "pareto.csv"):
         assert (part / name).read_bytes() == (finished / name).read_bytes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +191,32 @@ def test_searches_by_other_schedules_are_refused_and_other_spaces_are_reported(
         capsys.readouterr().err
     )
     assert f"because {smaller.folder} has no more" in str(found)
+
+
+def test_searches_on_other_measured_times_are_refused(
+    results: dict[str, list[SearchResult]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(name: str, digest: str, resolution: int = 224) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(results["random"][0].folder, folder)
+        content = json.loads((folder / "search.json").read_text())
+        content["digests"]["times_sha256"] = {"latency": digest}
+        content["settings"]["resolution"] = resolution
+        (folder / "search.json").write_text(json.dumps(content))
+        return folder
+
+    first, same, other = measured("a", "1"), measured("b", "1"), measured("c", "2")
+    compare_searches({"a": [first], "b": [same, results["random"][1]]})
+    with pytest.raises(ValueError, match=r"a and \S+c use different measured times, so their"):
+        compare_searches({"a": [first, same], "b": [other]})
+    capsys.readouterr()  # a table of another space contains other blocks
+    compare_searches({"a": [first], "b": [measured("d", "3", resolution=192)]})
+    assert "search different spaces" in capsys.readouterr().err
+
+
+def test_a_single_group_has_no_difference(results: dict[str, list[SearchResult]]) -> None:
+    lines = str(compare_searches({"random": results["random"]})).splitlines()
+    assert lines[2:] == ["  there is only one group of searches; a comparison needs at least two"]
 
 
 def test_what_describes_no_run_is_refused(

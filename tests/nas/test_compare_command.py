@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nas import compare_searches, run_search
-from nas.compare import CompareConfig, run, run_compare
+from nas import compare_searches
+from nas.compare import CompareConfig
 from nas.compare.comparison import marks
 from nas.compare.config import COMMAND
 from nas.compare.report import table_of
-from tests.commands import ROOT, compare
+from tests.commands import compare
+from tests.nas.compared import OWN, SHARED, rows_of
 from vbs.config import from_values
 from vbs.options import read_request, words_of
-
-OWN = f"{ROOT}/docs/examples/my_strategy.py:Greedy"
-SHARED = ["--target-flops", "400M", "--budget", "40"]
-
 
 WRONG = """
 class Wrong:
@@ -42,26 +37,10 @@ class Once:
 """
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a comparison of two strategies with two seeds each."""
-    out = tmp_path_factory.mktemp("comparison") / "out"
-    config = CompareConfig(
-        strategies=("random", OWN), seeds=2, target_flops="400M", budget=40, reward="feasible"
-    )
-    run_compare(config, out=out)
-    return out
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "comparison.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_it_writes_searches_and_their_comparison(finished: Path) -> None:
+def test_it_writes_searches_and_their_comparison(compared: Path) -> None:
     stems = {"random": "random", "my_strategy.py:Greedy": "my_strategy.py-Greedy"}
     groups = {
-        name: [finished / f"{stem}-{seed}" for seed in (0, 1)] for name, stem in stems.items()
+        name: [compared / f"{stem}-{seed}" for seed in (0, 1)] for name, stem in stems.items()
     }
     for group in groups.values():
         for seed, folder in enumerate(group):
@@ -72,7 +51,7 @@ def test_it_writes_searches_and_their_comparison(finished: Path) -> None:
                 "feasible",
             )
     comparison = compare_searches(groups)
-    rows = rows_of(finished)
+    rows = rows_of(compared)
     assert [int(row["evaluations"]) for row in rows] == [10, 10, 20, 20, 40, 40]
     for row in rows:
         found = comparison.best(row["group"], after=int(row["evaluations"]))
@@ -83,13 +62,13 @@ def test_it_writes_searches_and_their_comparison(finished: Path) -> None:
     behind = [float(rows[-1][name]) for name in ("behind", "behind_low", "behind_high")]
     assert behind == pytest.approx(comparison.difference(first, second), abs=1e-5)
     assert rows[-2]["behind"] == ""
-    record = json.loads((finished / "comparison.json").read_text())
+    record = json.loads((compared / "comparison.json").read_text())
     assert record["status"] == "finished"
     assert record["settings"]["seeds"] == 2
     assert record["outcome"]["evaluations"] == 40
     assert "numpy" in record["versions"]
-    assert (finished / "comparison.png").stat().st_size > 5_000
-    assert "my_strategy.py:Greedy" in (finished / "report.html").read_text()
+    assert (compared / "comparison.png").stat().st_size > 5_000
+    assert "my_strategy.py:Greedy" in (compared / "report.html").read_text()
 
 
 def test_lines_name_strategy_and_seed_and_the_table_is_printed(
@@ -104,105 +83,6 @@ def test_lines_name_strategy_and_seed_and_the_table_is_printed(
     assert re.search(r"^ strategy +searches +10 +20 +40 *$", out, re.M)
     assert "an interval needs two or more searches of each" in out
     assert "(comparison.json, comparison.csv, comparison.png, report.html)" in out
-
-
-def test_an_interrupted_comparison_resumes_with_the_searches_that_are_left(
-    finished: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    out = tmp_path / "out of two"
-    shutil.copytree(finished, out)
-    words = ["--resume", "--out", str(out), "--seeds", "3", "--strategies", f"random,{OWN}"]
-    ran: list[str] = []
-
-    def interrupted(*given: Any, out: Path, **more: Any) -> Any:
-        ran.append(out.name)
-        if len(ran) == 2:
-            raise KeyboardInterrupt
-        return run_search(*given, out=out, **more)
-
-    monkeypatch.setattr(run, "run_search", interrupted)
-    assert compare(words) == 130
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "4 of 6 searches are finished already"
-    assert said[-1].startswith("nas.compare: interrupted; resume by: ")
-    command = f"-m nas.compare --resume --out '{out}' --strategies random,{OWN}"
-    assert said[-1].endswith(command)
-    assert json.loads((out / "comparison.json").read_text())["status"] == "interrupted"
-    assert compare(words[:3] + words[5:]) == 0  # the record has three seeds
-    assert ran == ["random-2", "my_strategy.py-Greedy-2", "my_strategy.py-Greedy-2"]
-    assert {row["searches"] for row in rows_of(out)} == {"3"}
-
-
-def test_a_search_that_stopped_is_resumed(finished: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    record = out / "random-0" / "search.json"
-    record.write_text(record.read_text().replace('"status": "finished"', '"status": "interrupted"'))
-    changes = {"strategies": ("random", OWN), "budget": 50, "seeds": 1}
-    result = run_compare(out=out, resume=True, changes=changes)
-    assert result.comparison.evaluations == 50
-    assert {name: len(group) for name, group in result.searches.items()} == {
-        "random": 1,
-        "my_strategy.py:Greedy": 1,
-    }
-    assert json.loads(record.read_text())["status"] == "finished"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ('"target_flops": 400000000.0', '"target_flops": 300000000.0', "--target-flops 300M, not"),
-        ('"seed": 0', '"seed": 7', "is a search with --seed 7"),
-        ('"schedule": "short"', '"schedule": "long"', "--schedule long, not --schedule short"),
-        ('"max_params": null', '"max_params": 5000000', "--max-params 5M, not no --max-params"),
-        ('"settings"', '"nothing"', "search.json cannot be read"),
-    ],
-)
-def test_searches_in_the_folder_must_be_the_planned_ones(
-    finished: Path,
-    tmp_path: Path,
-    old: str,
-    new: str,
-    expected: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    record = out / "random-0" / "search.json"
-    assert old in record.read_text()
-    record.write_text(record.read_text().replace(old, new))
-    assert compare(["--resume", "--out", str(out), "--strategies", f"random,{OWN}"]) == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert expected in line
-    assert f"remove {out / 'random-0'} to run this search again" in line
-
-
-@pytest.mark.parametrize("name", ["history.parquet", "search.json"])
-def test_a_search_that_lost_a_file_is_reported(
-    finished: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    (out / "random-1" / name).unlink()
-    words = ["--resume", "--out", str(out), "--strategies", f"random,{OWN}"]
-    assert compare(words) == 2
-    assert f"remove {out / 'random-1'} to run this" in capsys.readouterr().err.splitlines()[-1]
-    shutil.rmtree(out / "random-1")
-    assert compare(words) == 0
-
-
-def test_changed_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "mine.py"
-    shutil.copyfile(OWN.rpartition(":")[0], file)
-    out, given = tmp_path / "out", ["--strategies", f"random,{file}:Greedy"]
-    assert compare([*given, *SHARED, "--seeds", "1", "--out", str(out)]) == 0
-    file.write_text(file.read_text() + "\n")
-    assert compare([*given, "--resume", "--out", str(out), "--seeds", "2"]) == 2
-    assert f"{file} has changed since the comparison began" in capsys.readouterr().err
-    assert not (out / "random-1").exists()
 
 
 def test_a_strategy_that_ends_early_is_named(
@@ -238,7 +118,10 @@ def test_a_strategy_that_ends_early_is_named(
         (["--strategies", "random", *SHARED, "--fidelity", "epochs=1"], "trains nothing"),
         (["--strategies", "random", "evolution", *SHARED], "separate strategies by commas"),
         (["--strategies", f"random,{OWN[:-7]}", *SHARED], "my_strategy.py:Greedy"),
-        (["--strategies", f"random,mine={OWN}", *SHARED], f"strategies take no name; use {OWN}"),
+        (
+            ["--strategies", f"random,mine={OWN}", *SHARED],
+            f"strategies cannot be renamed; use {OWN}",
+        ),
         (["--strategies", "random,/a,b/my.py:X", *SHARED], "'/a' is unknown"),
         (["--strategies", "random", "--budget", "0"], "is not a whole number from 1 to 1G; write"),
         (["a=x", "--seeds", "5"], "--seeds: leave it out"),
@@ -266,12 +149,12 @@ def test_a_mistake_is_one_line_before_anything_is_run(
 
 
 def test_a_folder_that_holds_something_else_is_refused(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    compared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--strategies", "random", *SHARED, "--out"]
     for folder, expected in (
-        (finished, "already holds comparison.json; use --resume"),
-        (finished / "random-0", "contains 'best.json', which is no part of a comparison"),
+        (compared, "already holds comparison.json; use --resume"),
+        (compared / "random-0", "contains 'best.json', which does not belong to a comparison"),
     ):
         before = sorted(folder.rglob("*"))
         assert compare([*words, str(folder)]) == 2
@@ -279,40 +162,28 @@ def test_a_folder_that_holds_something_else_is_refused(
         assert sorted(folder.rglob("*")) == before
 
 
-def test_a_resumed_comparison_keeps_its_strategies_and_asks_for_their_code(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = (finished / "comparison.json").read_text()
-    assert compare(["--resume", "--out", str(finished)]) == 2
-    again = f"--strategies random,{OWN}"
-    assert f"which runs only if you give it again: {again}" in capsys.readouterr().err
-    assert compare(["--resume", "--out", str(finished), "--strategies", OWN]) == 2
-    assert f"keeps its strategies; use {again}" in capsys.readouterr().err
-    assert (finished / "comparison.json").read_text() == before
-
-
 def test_finished_searches_are_compared_in_groups(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = [finished / f"my_strategy.py-Greedy-{seed}" for seed in (0, 1)]
-    words = [f"random={finished}/random-0,{finished}/random-1", f"own={own[0]},{own[1]}"]
+    own = [compared / f"my_strategy.py-Greedy-{seed}" for seed in (0, 1)]
+    words = [f"random={compared}/random-0,{compared}/random-1", f"own={own[0]},{own[1]}"]
     out = tmp_path / "out"
     assert compare([*words, "--out", str(out)]) == 0
     assert "\nafter 40 evaluations, " in capsys.readouterr().out
     values = [list(row.values())[2:] for row in rows_of(out)]
-    assert values == [list(row.values())[2:] for row in rows_of(finished)]
+    assert values == [list(row.values())[2:] for row in rows_of(compared)]
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == []
     assert compare(["--resume", "--out", str(out)]) == 0
 
 
 def test_searches_that_maximise_different_rewards_are_refused(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other"
-    shutil.copytree(finished / "random-0", other)
+    shutil.copytree(compared / "random-0", other)
     record = other / "search.json"
     record.write_text(record.read_text().replace('"reward": "feasible"', '"reward": "mnas"'))
-    words = [f"a={finished}/random-1", f"b={other}", "--out", str(tmp_path / "out")]
+    words = [f"a={compared}/random-1", f"b={other}", "--out", str(tmp_path / "out")]
     assert compare(words) == 2
     assert "maximise different rewards" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -365,15 +236,16 @@ def test_folders_with_commas_are_refused(
 
 
 def test_a_comparison_is_no_group_and_a_single_strategy_is_reported(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare([f"a={finished}", "--out", str(tmp_path / "a")]) == 2
+    assert compare([f"a={compared}", "--out", str(tmp_path / "a")]) == 2
     line = capsys.readouterr().err
     assert "is a comparison; name the folders of searches in it, such as my_strategy.py" in line
     words = ["--strategies", "random", *SHARED, "--seeds", "1", "--out", str(tmp_path / "b")]
     assert compare(words) == 0
     out, err = capsys.readouterr()
     assert "warning: there is only one strategy, so nothing is compared" in err
+    assert "\nthere is only one group of searches; a comparison needs at least two\n" in out
     assert "nan" not in out
 
 
@@ -390,25 +262,25 @@ def test_the_help_says_what_is_required(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         compare(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "nas.compare [SEARCHES] [options]" in text
+    assert "nas.compare [NAME=DIR,DIR ...] [options]" in text
     assert "--evaluator surrogate|table|proxy|zero-cost source" in text
     assert "at least 10 (required)" in text
 
 
 def test_equal_groups_are_called_equal(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(finished / "random-0", tmp_path / "copy")
-    words = [f"a={finished}/random-0", f"b={tmp_path}/copy", "--out", str(tmp_path / "out")]
+    shutil.copytree(compared / "random-0", tmp_path / "copy")
+    words = [f"a={compared}/random-0", f"b={tmp_path}/copy", "--out", str(tmp_path / "out")]
     assert compare(words) == 0
     assert "after 40 evaluations, the means of a and b are equal" in capsys.readouterr().out
 
 
-def test_marks_are_round_numbers_up_to_the_last_evaluation(finished: Path) -> None:
+def test_marks_are_round_numbers_up_to_the_last_evaluation(compared: Path) -> None:
     assert marks(200) == [20, 50, 100, 200]
     assert marks(20_001) == [5_000, 10_000, 20_000, 20_001]
     assert marks(7) == [7]
-    comparison = compare_searches({"random": [finished / "random-0"]})
+    comparison = compare_searches({"random": [compared / "random-0"]})
     heads, rows = table_of(comparison, columns=2)
     assert heads == ["strategy", "searches", "20", "40"]
     assert len(rows) == 1

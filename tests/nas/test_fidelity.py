@@ -134,7 +134,7 @@ def test_networks_are_spread_over_flops_and_unlike_each_other() -> None:
 
 
 def test_more_networks_than_there_are_is_told() -> None:
-    with pytest.raises(ValueError, match="networks: 40 are more than the 24 that were found"):
+    with pytest.raises(ValueError, match="networks: 40 are too many; only 24 were found"):
         spread(tiny_space(), within(tiny_space(), None), 40)
     with pytest.raises(ValueError, match="below the range of space 'compact'"):
         within(small_space(), 1000.0)

@@ -240,7 +240,7 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
         (("--data", "DATA", *CHANGES, "--fidelities", "epochs=2"), "not cheaper than the longest"),
         (
             ("--data", "DATA", *CHANGES, "--fidelities", ";"),
-            "fidelities: use one or more different",
+            "fidelities: use one or more, each once",
         ),
         (("--data", "DATA", *CHANGES, "--fidelities", "epochs=x"), "is not understood"),
         (("--data", "DATA", *CHANGES, "--device", "abacus"), "device: 'abacus' is unknown"),

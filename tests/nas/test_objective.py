@@ -190,8 +190,8 @@ def test_further_factors_multiply_the_reward() -> None:
     ("also", "complaint"),
     [
         ((("parms", 7e6, -0.05),), "also: 'parms' is unknown; did you mean params"),
-        ((("params", 0.0, -0.05),), "also: params over 0.0"),
-        ((("params", 7e6, 0.05),), "also: params to the power of 0.05 is not allowed"),
+        ((("params", 0.0, -0.05),), "also: the reference 0.0 of params"),
+        ((("params", 7e6, 0.05),), "also: the exponent 0.05 of params is not allowed"),
     ],
 )
 def test_impossible_factors_are_named(also: tuple, complaint: str) -> None:

@@ -162,7 +162,7 @@ def test_a_training_that_fails_is_told_with_its_reason() -> None:
 @pytest.mark.parametrize(
     ("changes", "fidelity", "message"),
     [
-        ({"minival": None}, TWO, "a search needs a minival"),
+        ({"minival": None}, TWO, "there are no held-out images"),
         ({"classes": ("red",)}, TWO, "has one class; there is nothing to learn"),
         ({}, Fidelity(2, share=0.1), "leaves 10 of 96 training images, less than the batch of 16"),
     ],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nas import catalog
 from nas.evaluators.base import Evaluations, Evaluator, Measured
 from nas.evaluators.table import TableEvaluator
-from nas.history import History
+from nas.history import Cut, History
 from nas.objective import Objective
 from nas.search.loop import LoopOptions, search
 from nas.strategies.evolution import Evolution
@@ -156,6 +157,53 @@ def test_cheap_evaluators_get_whole_generations() -> None:
     evaluator = Synthetic(cheap=True)
     search(b0_space(), evaluator, TARGET, Random(generation=500), 2000)
     assert evaluator.calls == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["random", "local", "evolution", "nsga2", "predictor", "predictor-front", "controller"]
+)
+def test_the_budget_only_decides_where_a_search_ends(name: str) -> None:
+    the_space = b0_space()
+
+    def ran(budget: int, history: History | None = None) -> History:
+        strategy = catalog.strategy(name, the_space, TARGET)
+        options = LoopOptions(seed=3, history=history)
+        return search(the_space, Synthetic(cheap=True), TARGET, strategy, budget, options)
+
+    whole, part = ran(70), ran(43)
+    assert part.cut is not None
+    np.testing.assert_array_equal(part.genotypes, whole.genotypes[:43])
+    ran(57, part)  # may end in the same batch
+    ran(70, part)
+    np.testing.assert_array_equal(part.genotypes, whole.genotypes)
+    np.testing.assert_array_equal(part.reward, whole.reward)
+
+
+def test_the_children_of_a_generation_that_the_budget_cut_off_are_evaluated_later() -> None:
+    the_space, strategy = b0_space(), Evolution(population=20)
+
+    def ran(budget: int, history: History | None = None) -> History:
+        options = LoopOptions(history=history)
+        return search(the_space, Synthetic(cheap=True), TARGET, strategy, budget, options)
+
+    whole, part = ran(200), ran(127)
+    assert part.cut is not None
+    assert part.cut.start > 100
+    ran(200, part)
+    np.testing.assert_array_equal(part.genotypes, whole.genotypes)
+
+
+def test_a_strategy_with_a_state_of_its_own_begins_a_new_batch() -> None:
+    class Forgetful(Random):
+        def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+            return super().propose(history, count, np.random.default_rng())
+
+    the_space, strategy = b0_space(), Forgetful(generation=50)
+    history = search(the_space, Synthetic(cheap=True), TARGET, strategy, 30)
+    assert history.cut == Cut(0, 0)
+    options = LoopOptions(history=history)
+    search(the_space, Synthetic(cheap=True), TARGET, strategy, 60, options)
+    assert len(history) == history.networks == 60
 
 
 def test_history_arrays_cannot_be_written_by_a_strategy() -> None:

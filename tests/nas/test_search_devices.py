@@ -192,16 +192,16 @@ BAD: dict[str, tuple[list[str], str]] = {
     "own, twice": ([*LATENCY, "own.json,copy.json"], "--on: own is given twice"),
     "latency unknown": (
         [*LATENCY, "a100"],
-        "the latency on a100 is not known; use zcu102, vck190; or use --target-throughput\n",
+        "the latency on a100 cannot be predicted; use zcu102, vck190; or use --target-throughput\n",
     ),
     "max latency unknown": (
         [*FLOPS, "--max-latency", "5ms", "--on", "tpuv2"],
-        "tpuv2 is not known; use zcu102, vck190; or use --min-throughput\n",
+        "tpuv2 cannot be predicted; use zcu102, vck190; or use --min-throughput\n",
     ),
-    "no device": ([*LATENCY, "train_time"], "the latency on train_time is not known"),
+    "no device": ([*LATENCY, "train_time"], "the latency on train_time cannot be predicted"),
     "throughput of no device": (
         ["--target-throughput", "12K", "--on", "train_time"],
-        "--target-throughput: the throughput on train_time is not known; use a100, rtx3090",
+        "--target-throughput: the throughput on train_time cannot be predicted; use a100, rtx3090",
     ),
     "a device alone": (
         ["--on", "a100"],
@@ -245,14 +245,14 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "limit, latency": (
         [*FLOPS, "--limit", "latency@a100:5ms"],
-        "--limit: the latency on a100 is not known; use its throughput",
+        "--limit: the latency on a100 cannot be predicted; use its throughput",
     ),
-    "limit, training": ([*FLOPS, "--limit", "throughput@train_time:5"], "is not known"),
+    "limit, training": ([*FLOPS, "--limit", "throughput@train_time:5"], "cannot be predicted"),
     "limit, nan": ([*FLOPS, "--limit", "throughput@a100:nan"], "'nan' is not a rate"),
     "also": ([*FLOPS, "--also", "latency@zcu999:8ms:-0.1"], "--also: device: 'zcu999' is unknown"),
     "also, latency": (
         [*FLOPS, "--also", "latency@a100:8ms:-0.1"],
-        "is not known; use its throughput",
+        "cannot be predicted; use its throughput",
     ),
     "also, reward for slow": (
         [*FLOPS, "--also", "throughput@a100:8K:-0.1"],

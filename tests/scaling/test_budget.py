@@ -150,14 +150,16 @@ def test_no_growth_is_the_base_and_measures_nothing() -> None:
 
 
 def test_a_cost_that_does_not_grow_is_told() -> None:
-    with pytest.raises(ValueError, match="measures 2 times the base within 3%; the nearest"):
+    with pytest.raises(
+        ValueError, match="a measured cost of 2 times the base's within 3%; the nearest"
+    ):
         within_measured(
             zoo("efficientnet_b0"), PUBLISHED.factors(1), 2, lambda networks: [1.0] * len(networks)
         )
 
 
 def test_a_growth_below_every_rounding_is_told() -> None:
-    with pytest.raises(ValueError, match=r"measures 1\.001 times the base within 0"):
+    with pytest.raises(ValueError, match=r"measured cost of 1\.001 times the base's within 0"):
         within_measured(
             zoo("efficientnet_b0"), PUBLISHED.factors(0.001), 1.001, seconds, tolerance=1e-4
         )

@@ -130,7 +130,7 @@ def test_fixed_ends_grow_lite_networks() -> None:
         (lambda: Rules(max_resolution=0), "max_resolution: 0"),
         (lambda: Rules(round_to=0), "round_to: 0"),
         (lambda: grown(B0, Factors(resolution=0.001)), "resolution: 0.001 times 224 px is below"),
-        (lambda: grown(B0, Factors(resolution=0.05)), "resolution: is too small"),
+        (lambda: grown(B0, Factors(resolution=0.05)), "resolution: it is too small"),
         (lambda: grown(B0, Factors(depth=-1.0)), "depth: -1.0"),
     ],
 )

@@ -263,7 +263,7 @@ def test_a_family_grows_in_measured_time(
         ),
         (["--known", "1=79", "--base-top1", "77"], "--base-top1: leave it out, and add 0=77 to"),
         (["--base-top1", "99"], "--base-top1: 99.0 is not allowed; use a number from 1 to 95"),
-        (["--phi", "11"], "phi: 11 is not published; use 0 (B0) to 8 (B8), 9 (L2), or give"),
+        (["--phi", "11"], "phi: no published member has 11; use 0 (B0) to 8 (B8), 9 (L2), or give"),
         (["--phi", "0..99"], "--phi: 65 members are not allowed"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
         (["--base", "no.json"], "no.json does not exist"),

@@ -145,7 +145,7 @@ def test_a_proxy_is_narrowed_to_its_flops() -> None:
     assert [stage.layers for stage in small.stages] == [stage.layers for stage in B0.stages]
     with pytest.raises(ValueError, match=r"proxy: the base cannot be narrowed to 10K FLOPs"):
         proxy_base(B0, ProxySize(resolution=32, flops=1e4))
-    with pytest.raises(ValueError, match="resolution: is too small"):
+    with pytest.raises(ValueError, match="resolution: it is too small"):
         proxy_base(B0, ProxySize(resolution=4))
 
 

@@ -259,7 +259,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--max-failures", "2"], "--max-failures: 2.0 is not allowed"),
         (["--timeout", "9"], "--timeout: '9' is not a time"),
         (["--growth", "1.02", "--tolerance", "0.001"], "growth: no candidate costs 1.02 times"),
-        (["--proxy-resolution", "4"], "resolution: is too small"),
+        (["--proxy-resolution", "4"], "resolution: it is too small"),
         (["--candidates", "2"], "--candidates: 2 is not allowed; use a number from 4 to 100"),
         (["--seeds", "0"], "--seeds: 0 is not allowed"),
         (["--objective", "watts"], "--objective: 'watts' is unknown; use one of flops, latency,"),

@@ -126,7 +126,7 @@ def test_a_square_is_a_size_too() -> None:
     assert backbone_cost(b0, (224, 224)) == backbone_cost(b0)
     with pytest.raises(ValueError, match=r"^resolution: 0 is not allowed"):
         cost(b0, (224, 0))
-    with pytest.raises(ValueError, match="resolution: is too small; before"):
+    with pytest.raises(ValueError, match="resolution: it is too small; before"):
         backbone_cost(b0, (224, 8))
 
 

@@ -143,7 +143,7 @@ def test_impossible_rounding_is_named(field, value):
 
 
 def test_a_network_scaled_away_is_refused():
-    with pytest.raises(ValueError, match="resolution: is too small"):
+    with pytest.raises(ValueError, match="resolution: it is too small"):
         scale(B0, resolution=0.05)
     with pytest.raises(ValueError, match="layers: 2000"):
         scale(B0, depth=2000)

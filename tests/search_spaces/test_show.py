@@ -43,5 +43,7 @@ def test_images_of_which_the_strides_leave_nothing_are_one_line(
 ) -> None:
     assert show(["efficientnet_b0", "--input", "320x8", "--backbone"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("search_spaces.show: --input: is too small; before stages[3].stride 2")
+    assert said.startswith(
+        "search_spaces.show: --input: it is too small; before stages[3].stride 2"
+    )
     assert said.count("\n") == 1

@@ -307,7 +307,7 @@ def test_weights_of_others_are_looked_at_too(tmp_path):
             load_parent(str(tmp_path / "mine.safetensors"))
     content = {"architecture": description, "preprocessing": {"resolution": 1}}
     (tmp_path / "mine.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="resolution: is too small"):
+    with pytest.raises(ValueError, match="resolution: it is too small"):
         load_parent(str(tmp_path / "mine.safetensors"))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from train.noisy_student.config import RECORD
+from train.noisy_student.config import COMMAND, RECORD
 from train.noisy_student.result import NoisyStudentResult
-from train.noisy_student.run import resume_command
 from train.scored import ERROR_NOTE, with_error
-from vbs.command import module_command
+from vbs.command import module_command, resume_command
 from vbs.console import print_err, print_results
 from vbs.tables import Console, Table
 
@@ -14,7 +13,7 @@ from vbs.tables import Console, Table
 def show_result(result: NoisyStudentResult) -> None:
     """Print the table and the next commands on stdout, or why it ended early on stderr."""
     if result.status != "finished":
-        how = resume_command(result.folder)
+        how = resume_command(COMMAND.program, result.folder)
         print_err(f"train.noisy_student: {result.reason}; resume by: {how}")
         return
     console = Console()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.cost import cost
 from train.length import lengthened, names_epochs
-from train.noisy_student.config import RECORD, NoisyStudentConfig
+from train.noisy_student.config import COMMAND, RECORD, NoisyStudentConfig
 from train.noisy_student.record import (
     SelfTraining,
     TeacherRun,
@@ -21,11 +21,11 @@ from train.noisy_student.result import NoisyStudentResult
 from train.recipe import Recipe, change, preset
 from train.resolve import architecture_of
 from train.start import check_random_start
-from vbs.command import module_command
-from vbs.config_file import check_call
+from vbs.command import resume_command
 from vbs.console import print_err
-from vbs.folder import results_folder, resumed_folder
-from vbs.signals import Interrupted
+from vbs.folder import results_folder
+from vbs.runs import opened_run
+from vbs.signals import interrupted_with
 
 if TYPE_CHECKING:
     from train.noisy_student.images import Images
@@ -54,16 +54,13 @@ def run_noisy_student(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("torchrun: not supported; train.noisy_student runs in one process")
     place = None if out is None else str(out)
-    check_call(NoisyStudentConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume, command="train.noisy_student"):
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the run is missing; use --out DIR")
-            whole = read_self_training(Path(place), changes or {})
+    with opened_run(COMMAND, config, out=out, resume=resume, changes=changes) as earlier:
+        if earlier is not None:
+            whole = read_self_training(earlier, changes or {})
             if whole.networks is not None:
-                return NoisyStudentResult(Path(place), whole.config, whole.networks, "finished", "")
+                return NoisyStudentResult(earlier, whole.config, whole.networks, "finished", "")
         else:
-            assert config is not None  # see check_call
+            assert config is not None  # see opened_run
             whole = _new(config)
         return _prepared(whole, place, resume=resume)
 
@@ -110,15 +107,9 @@ def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStu
         resume=resume,
     ) as folder:
         whole.write(folder, [], status="running")
-        try:
+        again = resume_command(COMMAND.program, folder)
+        with interrupted_with(f"interrupted; resume by: {again}"):
             return run_rounds(whole, folder, images, run, teacher)
-        except KeyboardInterrupt:
-            raise Interrupted(f"interrupted; resume by: {resume_command(folder)}") from None
-
-
-def resume_command(folder: Path) -> str:
-    """Return the command that resumes the run in a folder."""
-    return module_command(["train.noisy_student", "--resume", "--out", str(folder)])
 
 
 def _fitted(whole: SelfTraining, run: TeacherRun, teacher: Teacher, images: Images) -> SelfTraining:

@@ -14,12 +14,12 @@ from train.length import lengthened, names_epochs
 from train.loggers.catalog import import_own
 from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of
-from train.run.config import TrainConfig
+from train.run.config import COMMAND, TrainConfig
 from train.run.record import Training, check_same, read_training
 from train.start import check_start
-from vbs.config_file import check_call
 from vbs.console import print_err
-from vbs.folder import results_folder, resumed_folder
+from vbs.folder import results_folder
+from vbs.runs import opened_run
 from vbs.signals import Interrupted
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ def run_training(
     """
     place = None if out is None else str(out)
     first = os.environ.get("RANK", "0") == "0"
-    check_call(TrainConfig, config, resume=resume, changes=changes)
-    with resumed_folder(place, resume=resume and first, command="train.run"):
-        if resume:
-            if not place:
-                raise ValueError("resume: the folder of the run is missing; use --out DIR")
-            training = read_training(Path(place), changes or {})
+    with opened_run(
+        COMMAND, config, out=out, resume=resume, changes=changes, lock=first
+    ) as earlier:
+        if earlier is not None:
+            training = read_training(earlier, changes or {})
         else:
-            assert config is not None  # see check_call
+            assert config is not None  # see opened_run
             training = _new(config)
         import_own(training.config.log)
         # imports torch only now, so that errors in the options are reported at once

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.devices import DEVICES
-from nas.devices.checks import NAME
+from nas.devices.names import DEVICES, NAME
 from search_spaces.catalog import SPACES
 from train.options import absolute_path
 from vbs.config import Config, option

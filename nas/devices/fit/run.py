@@ -74,7 +74,7 @@ def fit_kit(config: FitConfig, *, any_unit: bool = False, skip_missing: bool = F
     own_space = config.space if config.space and is_reference(config.space, SPACES) else None
     kit = read_kit(Path(config.kit), own_space=own_space, skip_missing=skip_missing)
     if config.space is not None and own_space is None and config.space != kit.space.name:
-        raise ValueError(f"--space: the kit is of space {kit.space.name}; leave it out")
+        raise ValueError(f"--space: the kit is of space {kit.space.name}; leave --space out")
     try:
         device = fit_device(
             kit.space, kit.genotypes, kit.seconds, config.name, batch=kit.batch, any_unit=any_unit

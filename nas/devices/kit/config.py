@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.devices.checks import FEWEST
-from nas.devices.prior import MOST
+from nas.devices.names import FEWEST, MOST
 from nas.options import SpaceOptions
 from vbs.config import option
 from vbs.options import Command

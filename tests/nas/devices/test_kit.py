@@ -247,7 +247,9 @@ def test_networks_without_a_time_can_be_left_out(written: KitResult, kit: Path) 
     fill(kit, ["", *values[1:]])
     assert len(fit_kit(FitConfig(kit=str(kit), name="x"), skip_missing=True).kit.seconds) == 9
     fill(kit, ["", *values[1:4], *[""] * 11])
-    with pytest.raises(ValueError, match="3 different networks with a time; measure at least 5"):
+    with pytest.raises(
+        ValueError, match="the times of 3 different networks are too few; measure at least 5"
+    ):
         fit_kit(FitConfig(kit=str(kit), name="y"), skip_missing=True)
 
 

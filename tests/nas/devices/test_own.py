@@ -164,7 +164,9 @@ def test_bad_times_are_one_line(ten: np.ndarray) -> None:
 
 
 def test_equal_networks_are_refused(ten: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="1 different network with a time; measure at least 5"):
+    with pytest.raises(
+        ValueError, match="the times of 1 different network are too few; measure at least 5"
+    ):
         fit_device(SPACE, np.repeat(ten[:1], 10, axis=0), phone(ten), "x")
 
 
@@ -265,7 +267,7 @@ def test_hostile_files_are_one_line(device: OwnDevice, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="block0_e: 7 is not one of"):
         load_device(str(file)).predict(SPACE, fresh(1))
     for changes, message in (
-        ({"networks": good["networks"][:1] * 10}, "1 different network with a time"),
+        ({"networks": good["networks"][:1] * 10}, "the times of 1 different network are too few"),
         ({"seconds": [0.02] * 10}, "all networks take about 0.02 s"),
         ({"seconds": [5e-324, *good["seconds"][1:]]}, "use seconds from"),
         ({"seconds": [1e308, *good["seconds"][1:]]}, "use seconds from"),
