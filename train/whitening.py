@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from search_spaces.network import Network
-from train.data import Split, evaluation_steps
+from train.data import Split, Step
 from train.data.augment import Preparation, one_thread
 
 IMAGES = 1000  # number of images whose patches are used
@@ -61,9 +61,10 @@ def patch_covariance(
             "they have no patches; use --set stem=random"
         )
     count = min(IMAGES, len(split))
-    some = split.select(np.linspace(0, len(split) - 1, count).astype(np.int64))
+    chosen = np.linspace(0, len(split) - 1, count).astype(np.int64)
+    steps = [Step(chosen[at : at + BATCH], slice(None), 0) for at in range(0, count, BATCH)]
     total, products, patches = torch.zeros(1), torch.zeros(1), 0
-    batches = some.batches(evaluation_steps(count, BATCH), preparation, workers=loaders)
+    batches = split.batches(steps, preparation, workers=loaders)
     # one thread and one device, so that all processes get the same eigenvectors
     with one_thread():
         for images, _ in batches:

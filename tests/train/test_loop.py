@@ -19,6 +19,7 @@ from tests.train import toys
 from tests.train.two_processes import without_norms
 from train import loop, state, steps
 from train.checkpoint import read_state, read_weights
+from train.data import Split
 from train.data.in_memory import MemorySplit
 from train.execution import Execution
 from train.loop import Report, train
@@ -147,14 +148,18 @@ def test_all_methods_of_short_trainings_together_are_resumed_exactly(tmp_path: P
     assert resumed.history[-1]["train_loss"] == whole.history[-1]["train_loss"]
 
 
-def test_alternating_flips_mirror_an_image_in_every_second_epoch() -> None:
+@pytest.mark.parametrize("blended", [False, True])
+def test_alternating_flips_mirror_an_image_in_every_second_epoch(blended: bool) -> None:
+    from train.data.blended import blend
     from train.distributed import World
     from train.progressive import phase
 
     images = torch.zeros(64, 3, 16, 16, dtype=torch.uint8)
     images[..., :8] = 200  # bright on the left
     images[:, 0, :, 7:9] = torch.arange(64, dtype=torch.uint8)[:, None, None]  # its number
-    split = MemorySplit(images, torch.arange(64) % 3)
+    split: Split = MemorySplit(images, torch.arange(64) % 3)
+    if blended:
+        split = blend(split.select(np.arange(32)), split.select(np.arange(32, 64)), ratio=1)
     data = dataclasses.replace(toys.data(), train=split)
     here = World(0, 1, torch.device("cpu"))
 

@@ -14,9 +14,10 @@ from search_spaces.network import build
 from tests.train import toys
 from train.data import Data, evaluation_steps
 from train.data.augment import Preparation
+from train.data.blended import blend
 from train.data.in_memory import MemorySplit
 from train.loop import train
-from train.whitening import EPS, whiten_stem
+from train.whitening import EPS, patch_covariance, whiten_stem
 
 
 def blurred(count: int = 80, channels: int = 3) -> MemorySplit:
@@ -73,6 +74,13 @@ def test_responses_of_patches_are_white(kernel: int, stride: int, stem: int, cha
     assert torch.equal(weight[used : used + copies], -weight[:copies])
     assert torch.equal(weight[used + copies :], random[used + copies :])
     assert not torch.equal(weight[:used], random[:used])
+
+
+def test_images_of_two_sources_are_whitened_together() -> None:
+    both, look = blurred(), Preparation(size=16)
+    parts = blend(both.select(np.arange(40)), both.select(np.arange(40, 80)), ratio=1)
+    one, other = (patch_covariance(split, look, kernel=3, stride=2) for split in (both, parts))
+    torch.testing.assert_close(one, other)
 
 
 def data() -> Data:
