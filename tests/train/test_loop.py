@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.train import toys
 from tests.train.two_processes import without_norms
 from train import loop, state, steps
 from train.checkpoint import read_state, read_weights
+from train.compiled_code import share_compiled_code
 from train.data import Split
 from train.data.in_memory import MemorySplit
 from train.execution import Execution
@@ -342,8 +344,8 @@ def test_compiled_training_is_the_same_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is restored
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    # torch's default, which it sets when an optimizer is created
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_me")
     # inductor takes 40 s here; experiments/bench_training.py runs it
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     changes = ("epochs=1", "mixup=0", "dropout=0", "drop_path=0", "ema_decay=0", "minival=0")
@@ -355,6 +357,9 @@ def test_compiled_training_is_the_same_training(
     assert one.history[0]["train_loss"] == pytest.approx(other.history[0]["train_loss"], rel=1e-4)
     own = tmp_path / "vision-baseline-search" / "compiled"
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(own)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/mine")
+    share_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/mine"
 
 
 @pytest.mark.parametrize(
