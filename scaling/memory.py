@@ -14,7 +14,7 @@ from search_spaces.architecture import HEADS, Architecture, Block
 from search_spaces.cost import blocks_cost
 
 # numbers stored by the optimizer for every parameter
-SLOTS = {"sgd": 1, "adamw": 2, "rmsprop": 2}
+SLOTS = {"sgd": 1, "adamw": 2, "rmsprop": 2, "muon": 1}
 # tensors stored for an activation function: its output, which the next layer needs, and its input,
 # which all functions except ReLU need
 KEPT_BY = {"silu": 2, "hard_swish": 2, "relu": 1, "relu6": 2}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network
 from train.checkpoint import BrokenCheckpoint
+from train.compiled_code import share_compiled_code
 from train.data import Data, Split
 from train.distributed import World, world
 from train.evaluate import Inference, Score, evaluate
@@ -286,6 +287,7 @@ def _forward(run: Run) -> nn.Module:
     """Return the network that the steps call: compiled, and wrapped for several processes."""
     forward: nn.Module = run.network
     if run.recipe.compile:
+        share_compiled_code()
         forward = torch.compile(forward)
     if run.world.size > 1:
         on = [run.world.device] if run.world.device.type == "cuda" else None

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from train.muon import Muon
 from train.recipe import Recipe
 
 
@@ -66,13 +68,9 @@ class RMSpropTF(torch.optim.Optimizer):
 
 def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """Return the recipe's optimizer of all trainable parameters; each step sets its lr."""
-    wanted = [param for param in network.parameters() if param.requires_grad]
-    groups = [
-        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    lr = peak_lr(recipe)
+    groups, lr = _groups(recipe, network), peak_lr(recipe)
+    if recipe.optimizer == "muon":
+        return Muon(groups, lr=lr, momentum=recipe.momentum, matrices=False)
     if recipe.optimizer == "rmsprop":
         return RMSpropTF(
             groups, lr=lr, decay=recipe.rms_decay, momentum=recipe.momentum, eps=recipe.eps
@@ -83,6 +81,44 @@ def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(
         groups, lr=lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, foreach=True
     )
+
+
+def _groups(recipe: Recipe, network: nn.Module) -> list[dict[str, Any]]:
+    """Return the parameter groups; `lr_factor` is their learning rate relative to the recipe's."""
+    settings: dict[str, dict[str, Any]] = {  # checkpoints depend on this order
+        "weights": {"weight_decay": recipe.weight_decay, "lr_factor": 1.0},
+        "biases": {"weight_decay": 0.0, "lr_factor": 1.0},
+        "norm biases": {"weight_decay": 0.0, "lr_factor": recipe.norm_bias_factor},
+        "matrices": {
+            "weight_decay": recipe.muon_weight_decay,
+            "lr_factor": recipe.muon_lr / recipe.lr if recipe.lr else 1.0,
+            "matrices": True,
+        },
+    }
+    special: dict[nn.Parameter, str] = {}
+    if recipe.norm_bias_factor != 1:
+        norms = (module for module in network.modules() if isinstance(module, _BatchNorm))
+        special |= dict.fromkeys((norm.bias for norm in norms), "norm biases")
+    if recipe.optimizer == "muon":
+        special |= dict.fromkeys(_matrices(network), "matrices")
+    params: dict[str, list[nn.Parameter]] = {kind: [] for kind in settings}
+    for param in network.parameters():
+        if param.requires_grad:
+            params[special.get(param, "weights" if param.ndim > 1 else "biases")].append(param)
+    return [
+        {"params": params[kind], "lr": peak_lr(recipe) * setting["lr_factor"], **setting}
+        for kind, setting in settings.items()
+        if params[kind]
+    ]
+
+
+def _matrices(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the weights that Muon updates: dense convolutions and all but the last linear layer."""
+    for name, module in network.named_modules():
+        dense = isinstance(module, nn.Conv2d) and module.groups == 1
+        hidden = isinstance(module, nn.Linear) and name.partition(".")[0] != "classifier"
+        if dense or hidden:
+            yield module.weight
 
 
 def peak_lr(recipe: Recipe) -> float:
@@ -111,9 +147,9 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of all parameter groups."""
+    """Set the learning rate of all parameter groups of `optimizer`, times their own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_factor", 1.0)
 
 
 class MovingAverage:

@@ -35,13 +35,19 @@ class Recipe:
     least_steps       fewest optimizer steps of a useful training; commands raise the epochs to
                       reach them unless the user sets the epochs (train/length.py). 0: no minimum.
     device_batch      most images on a device at once; larger steps accumulate gradients. 0: all.
-    optimizer         "rmsprop" (TensorFlow's, epsilon inside the root), "sgd" (Nesterov), "adamw".
+    optimizer         "rmsprop" (TensorFlow's, epsilon inside the root), "sgd" (Nesterov), "adamw",
+                      "muon" (for weights of dense and pointwise convolutions and of linear layers;
+                      "sgd" for depthwise weights, biases, batch norms and the classifier).
     lr                learning rate for a batch of `lr_batch` images; it scales linearly with
                       `batch`. lr_batch 0: not scaled.
-    momentum          of rmsprop and sgd, the first beta of adamw.
+    momentum          of rmsprop, sgd and muon, the first beta of adamw.
     rms_decay         of the squared gradients: rmsprop's decay, adamw's second beta.
     eps               of rmsprop and adamw.
     weight_decay      of weights, not of biases and batch norms. Decoupled for adamw.
+    muon_lr           learning rate of the weights that muon updates, for a batch of `lr_batch`
+                      images; it follows the same schedule as `lr`, which is that of the rest.
+    muon_weight_decay of these weights, decoupled.
+    norm_bias_factor  the learning rate of batch-norm biases is this many times that of the rest.
     schedule          after `warmup_epochs` of linear warm-up from 0: "exponential" (times
                       `decay_rate` every `decay_epochs`, in steps), "cosine" or "linear" (to 0),
                       "constant".
@@ -51,6 +57,9 @@ class Recipe:
     dropout           probability before the classifier.
     drop_path         probability that the last residual block is skipped; it rises linearly with
                       the depth of a block (stochastic depth).
+    stem              weights of the first convolution of a network that starts from random ones:
+                      "random", "whitened" (at the start, so that its outputs are uncorrelated;
+                      train/whitening.py), or "frozen" (whitened, and not trained).
     train             "all", or only the "classifier" (batch norms then use their stored
                       statistics).
     resolution        input size of training in pixels; 0: the architecture's.
@@ -59,6 +68,8 @@ class Recipe:
     crop              "resized" (random area from `crop_area` to 1, as on ImageNet), "pad" (random
                       shift by up to an eighth of the side, as on CIFAR), "none".
     flip              whether half of the training images are mirrored.
+    alternating_flip  whether an image is mirrored in every second epoch, beginning with a random
+                      one of the first two, instead of independently in each epoch.
     policy            "autoaugment" (ImageNet's), "autoaugment-cifar10", "randaugment" (`layers`
                       operations of `magnitude`, in the papers' unit: 10 is strong) or "none";
                       `group` images share a draw.
@@ -97,12 +108,16 @@ class Recipe:
     rms_decay: float = 0.9
     eps: float = 1e-3
     weight_decay: float = 1e-5
+    muon_lr: float = 0.02
+    muon_weight_decay: float = 0.1
+    norm_bias_factor: float = 1.0
     schedule: str = "exponential"
     warmup_epochs: float = 5.0
     decay_rate: float = 0.97
     decay_epochs: float = 2.4
     clip_norm: float = 0.0
     ema_decay: float = 0.0
+    stem: str = "random"
     train: str = "all"
     label_smoothing: float = 0.1
     dropout: float = 0.2
@@ -113,6 +128,7 @@ class Recipe:
     crop: str = "resized"
     crop_area: float = 0.08
     flip: bool = True
+    alternating_flip: bool = False
     policy: str = "none"
     magnitude: float = 9.0
     layers: int = 2
@@ -144,6 +160,10 @@ class Recipe:
             raise ValueError(
                 f"device_batch: {self.device_batch} does not divide the batch of {self.batch}"
             )
+        if self.optimizer == "muon" and not self.lr:
+            raise ValueError("lr: 0 is not allowed with muon; use a number above 0")
+        if self.alternating_flip and not self.flip:
+            raise ValueError("alternating_flip: true is not allowed with flip=false; use flip=true")
         epochs = counted(self.epochs, "epoch")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
@@ -162,9 +182,11 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, from which `from_dict` makes an equal recipe.
 
-        Unused fields of a teacher and of sub-networks are left out: earlier results lack them.
+        Unused fields of later versions are left out: earlier results lack them.
         """
-        unused = {*(() if self.teacher else OF_TEACHER), *(() if self.elastic else ("elastic",))}
+        unused = {name for name in LATER if getattr(self, name) == getattr(Recipe, name)}
+        unused |= {*(() if self.teacher else OF_TEACHER)}
+        unused |= {*(() if self.optimizer == "muon" else OF_MUON)}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
@@ -188,6 +210,8 @@ class Recipe:
 
 
 OF_TEACHER = ("teacher", "teacher_weight", "temperature")
+OF_MUON = ("muon_lr", "muon_weight_decay")
+LATER = ("elastic", "norm_bias_factor", "stem", "alternating_flip")
 FIELDS: dict[str, Any] = typing.get_type_hints(Recipe)
 LISTED = "fields: " + ", ".join(name for name in FIELDS if name != "name")
 

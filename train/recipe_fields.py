@@ -7,8 +7,9 @@ from typing import Any
 from vbs.text import quoted
 
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "optimizer": ("rmsprop", "sgd", "adamw"),
+    "optimizer": ("rmsprop", "sgd", "adamw", "muon"),
     "schedule": ("exponential", "cosine", "linear", "constant"),
+    "stem": ("random", "whitened", "frozen"),
     "train": ("all", "classifier"),
     "crop": ("resized", "pad", "none"),
     "policy": ("none", "autoaugment", "autoaugment-cifar10", "randaugment"),
@@ -28,6 +29,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "rms_decay": (0, 0.99999),
     "eps": (0, 1.0),
     "weight_decay": (0, 10),
+    "muon_lr": (0, 1e3),
+    "muon_weight_decay": (0, 10),
+    "norm_bias_factor": (0, 1e4),
     "warmup_epochs": (0, 1e6),
     "decay_rate": (1e-9, 1),
     "decay_epochs": (1e-9, 1e6),

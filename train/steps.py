@@ -15,15 +15,38 @@ from train.state import Run, share_of
 
 
 def parts(run: Run, order: np.ndarray) -> list[Step]:
-    """Return the batches that this process works on in turn, for steps [steps, batch] of images."""
+    """Return the batches that this process works on in turn.
+
+    order  images of the run's next steps, [steps, batch], all in its current epoch.
+    """
     here, share, recipe = run.world, share_of(run.recipe, run.world), run.recipe
     count = recipe.batch // share
+    mirrored = _mirrored(run)
     return [
-        Step(indices, slice(part * share, (part + 1) * share), seed_of(recipe, run.step + ahead))
+        Step(
+            indices,
+            slice(part * share, (part + 1) * share),
+            seed_of(recipe, run.step + ahead),
+            None if mirrored is None else mirrored[indices],
+        )
         for ahead, indices in enumerate(order)
         # process r takes parts r, r + size, ...: the order of a single process
         for part in range(here.rank, count, here.size)
     ]
+
+
+def _mirrored(run: Run) -> np.ndarray | None:
+    """Return whether each training image is mirrored in the current epoch, bool [images].
+
+    None: mirrored at random. With `alternating_flip` a random half of the images is mirrored in
+    the first epoch, the other half in the second, and so on (cifar10-airbench, arXiv 2404.00498).
+    """
+    if not run.recipe.alternating_flip:
+        return None
+    # another length than the (seed, epoch) of `order_of`, so that the streams differ
+    rng = np.random.default_rng((run.recipe.seed, 0, 1))
+    first = rng.integers(2, size=len(run.data.train))
+    return (first + len(run.history)) % 2 == 1
 
 
 def order_of(run: Run, epoch: int) -> np.ndarray:

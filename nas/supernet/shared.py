@@ -29,7 +29,8 @@ LOOK = 2.0  # seconds between two checks of a supernet that another process trai
 def recipe_of(recipe: Recipe, epochs: int) -> Recipe:
     """Return the recipe of a supernet: that of stand-alone trainings, for `epochs` epochs.
 
-    Gradients are clipped. Progressive stages and the moving average of the weights are off.
+    Gradients are clipped. Progressive stages, the moving average of the weights, whitening of the
+    stem and alternating flips are off.
     """
     return replace(
         recipe,
@@ -39,6 +40,8 @@ def recipe_of(recipe: Recipe, epochs: int) -> Recipe:
         ema_decay=0.0,
         stages=1,
         min_resolution=0,
+        stem="random",
+        alternating_flip=False,
     )
 
 

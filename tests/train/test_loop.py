@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from tests.train import toys
 from tests.train.two_processes import without_norms
 from train import loop, state, steps
 from train.checkpoint import read_state, read_weights
+from train.compiled_code import share_compiled_code
+from train.data import Split
+from train.data.in_memory import MemorySplit
 from train.execution import Execution
 from train.loop import Report, train
 
@@ -125,6 +129,91 @@ def test_a_stopped_run_saves_and_is_resumed(tmp_path: Path, stop_at: int) -> Non
     for own, other in zip(resumed.history, whole.history, strict=True):
         for name in ("epoch", "step", "train_loss", "val_top1", "ema_loss"):
             assert own[name] == other[name], name
+
+
+def test_all_methods_of_short_trainings_together_are_resumed_exactly(tmp_path: Path) -> None:
+    recipe = toys.recipe(
+        "epochs=3",
+        "optimizer=muon",
+        "norm_bias_factor=8",
+        "stem=whitened",
+        "alternating_flip=true",
+        "precision=bfloat16",
+    )
+    kept = Execution(checkpoint=tmp_path, device="cpu")
+    for stop_at in (2, 8):
+        stopped = train(toys.NETWORK, toys.data(), recipe, execution=kept, report=Kept(stop_at))
+        assert (stopped.failed, stopped.steps) == ("interrupted", stop_at)
+    resumed = train(toys.NETWORK, toys.data(), recipe, execution=kept)
+    whole = train(toys.NETWORK, toys.data(), recipe, execution=toys.CPU)
+    assert torch.equal(weights_of(resumed.network), weights_of(whole.network))
+    assert resumed.history[-1]["train_loss"] == whole.history[-1]["train_loss"]
+
+
+@pytest.mark.parametrize("blended", [False, True])
+def test_alternating_flips_mirror_an_image_in_every_second_epoch(blended: bool) -> None:
+    from train.data.blended import blend
+    from train.distributed import World
+    from train.progressive import phase
+
+    images = torch.zeros(64, 3, 16, 16, dtype=torch.uint8)
+    images[..., :8] = 200  # bright on the left
+    images[:, 0, :, 7:9] = torch.arange(64, dtype=torch.uint8)[:, None, None]  # its number
+    split: Split = MemorySplit(images, torch.arange(64) % 3)
+    if blended:
+        split = blend(split.select(np.arange(32)), split.select(np.arange(32, 64)), ratio=1)
+    data = dataclasses.replace(toys.data(), train=split)
+    here = World(0, 1, torch.device("cpu"))
+
+    def mirrored(seed: int, epoch: int) -> np.ndarray:
+        recipe = toys.recipe("alternating_flip=true", "crop=none", f"seed={seed}", "device_batch=4")
+        recipe = state.resolved(recipe, toys.NETWORK)
+        run = state.begin(toys.NETWORK, data, recipe, here, 0, None)
+        run.history = [{}] * epoch
+        run.step = 4 * epoch
+        batches = split.batches(
+            steps.parts(run, steps.order_of(run, epoch)),
+            steps.augmentation(recipe, phase(recipe, epoch)),
+        )
+        found = torch.cat([batch for batch, _ in batches])
+        numbers = (found[:, 0, 0, 7] * recipe.std[0] + recipe.mean[0]) * 255
+        which = np.empty(64, bool)
+        which[numbers.round().long().numpy()] = (found[:, 1, 0, 0] < found[:, 1, 0, 15]).numpy()
+        return which
+
+    first = mirrored(0, 0)
+    assert 20 < first.sum() < 44
+    assert np.array_equal(mirrored(0, 1), ~first)
+    assert np.array_equal(mirrored(0, 2), first)
+    assert not np.array_equal(mirrored(1, 0), first)
+
+
+def test_it_learns_in_bfloat16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = set()
+    forward = Network.forward
+
+    def watched(self: Network, images: torch.Tensor) -> torch.Tensor:
+        logits = forward(self, images)
+        kinds.add((self.training, logits.dtype))
+        return logits
+
+    monkeypatch.setattr(Network, "forward", watched)
+    rough, exact = (
+        train(
+            toys.NETWORK,
+            toys.data(),
+            toys.recipe("epochs=8", "mixup=0", f"precision={kind}"),
+            execution=toys.CPU,
+        )
+        for kind in ("bfloat16", "float32")
+    )
+    assert {(mode, torch.bfloat16) for mode in (True, False)} < kinds
+    assert rough.failed == ""
+    assert rough.test is not None
+    assert rough.test.top1 > 90
+    assert {value.dtype for value in rough.network.parameters()} == {torch.float32}
+    losses = [result.history[0]["train_loss"] for result in (rough, exact)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +340,12 @@ def test_progressive_learning_changes_images_and_dropout(monkeypatch) -> None:
     assert [row["magnitude"] for row in rows] == [2, 9]
 
 
-def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_training_is_the_same_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # torch's default, which it sets when an optimizer is created
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_me")
     # inductor takes 40 s here; experiments/bench_training.py runs it
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     changes = ("epochs=1", "mixup=0", "dropout=0", "drop_path=0", "ema_decay=0", "minival=0")
@@ -261,6 +355,11 @@ def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch)
         for more in ((), ("compile=true",))
     )
     assert one.history[0]["train_loss"] == pytest.approx(other.history[0]["train_loss"], rel=1e-4)
+    own = tmp_path / "vision-baseline-search" / "compiled"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(own)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/mine")
+    share_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/mine"
 
 
 @pytest.mark.parametrize(

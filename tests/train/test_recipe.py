@@ -85,7 +85,8 @@ def test_changes_are_read_in_the_type_of_their_field() -> None:
         ("std=1,0,1", ("std", "1e-06 to 1000")),
         ("lr=nan", ("lr: nan", "a number from 0")),
         ("lr=fast", ("lr is a number", "'fast'")),
-        ("optimizer=adam", ("rmsprop, sgd, adamw",)),
+        ("optimizer=adam", ("rmsprop, sgd, adamw, muon",)),
+        ("stem=white", ("stem", "random, whitened, frozen")),
         ("device_batch=48", ("does not divide",)),
         ("stages=4", ("min_resolution",)),
         ("stages=11", ("min_resolution",)),
@@ -109,6 +110,29 @@ def test_a_warm_up_fits_into_fewer_epochs() -> None:
     assert change(whole, ["epochs=1", "warmup_epochs=0.5"]).warmup_epochs == 0.5
     with pytest.raises(ValueError, match="warmup_epochs: 1 is not below 1 epoch;"):
         change(whole, ["epochs=1", "warmup_epochs=1"])
+
+
+def test_fields_of_later_versions_are_stored_only_if_they_are_used() -> None:
+    later = ("muon_lr", "muon_weight_decay", "norm_bias_factor", "stem", "alternating_flip")
+    assert not {*preset("proxy").to_dict()} & {*later}
+    used = change(
+        preset("proxy"),
+        ["optimizer=muon", "norm_bias_factor=64", "stem=frozen", "alternating_flip=true"],
+    )
+    assert {*later} < {*used.to_dict()}
+    assert Recipe.from_dict(used.to_dict()) == used
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["optimizer=muon", "lr=0"], "lr: 0 is not allowed with muon"),
+        (["alternating_flip=true", "flip=false"], "alternating_flip: true is not allowed"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(changes: list[str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        change(preset("proxy"), changes)
 
 
 @pytest.mark.parametrize(

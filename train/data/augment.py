@@ -47,7 +47,8 @@ class Augmentation:
                "none": resized. "pad" and "none" keep the aspect ratio and cut off the ends of the
                longer side, as in `Preparation`.
     crop_area  smallest share of the area that "resized" keeps, in (0, 1].
-    flip       whether images are mirrored left-right with probability one half.
+    flip       whether images are mirrored left-right, with probability one half unless the draws
+               of a step say which (`Draws`).
     policy     "randaugment", "autoaugment" (its ImageNet policy), "autoaugment-cifar10" or "none".
     magnitude  of RandAugment, 0 to 30, fractions included, on the scale of the papers: TensorFlow's
                code divides M by 10, so 10 shears by 0.3 and rotates by 30 degrees, and
@@ -139,12 +140,17 @@ def _check_colours(how: Augmentation | Preparation) -> None:
 class Draws:
     """The random numbers of some images of a step, by their positions [n] in the whole step.
 
+    mirrored  whether the image of each position of the step is mirrored, bool [step]; None: drawn.
+
     The numbers of a position do not depend on which other positions are requested.
     """
 
-    def __init__(self, seed: int, positions: np.ndarray) -> None:
+    def __init__(
+        self, seed: int, positions: np.ndarray, mirrored: np.ndarray | None = None
+    ) -> None:
         self.seed = seed
         self.positions = positions
+        self._mirrored = mirrored
         self._count = int(positions.max(initial=0)) + 1
         self._drawn: dict[tuple[int, ...], np.ndarray] = {}
 
@@ -162,7 +168,13 @@ class Draws:
             self._drawn[kind,] = drawn
         return self._drawn[kind,][self.positions // group]
 
-    def part(self, chosen: slice) -> Draws:
+    def mirrored(self) -> np.ndarray:
+        """Return whether each image is mirrored, bool [n]; by default with probability one half."""
+        if self._mirrored is not None:
+            return self._mirrored[self.positions]
+        return self.uniform(_FRAME, 3)[:, 2] < 0.5
+
+    def part(self, chosen: slice | np.ndarray) -> Draws:
         """Return the draws of some of the images."""
         other = copy.copy(self)  # shares the numbers drawn so far
         other.positions = self.positions[chosen]
@@ -212,7 +224,7 @@ def frame(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tens
     else:
         images = _centre(images, how.size, how.size)
     if how.flip:
-        chosen = np.flatnonzero(draws.uniform(_FRAME, 3)[:, 2] < 0.5)
+        chosen = np.flatnonzero(draws.mirrored())
         flipped = on_device(chosen, images.device)
         mirrored = F.horizontal_flip_image(images.index_select(0, flipped))
         images = images.index_copy(0, flipped, mirrored)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.data.augment import Augmentation, Draws, Preparation
+from train.data.augment import Augmentation, Preparation
 from train.data.split import UNLABELLED, ImageRequest, Split
 from train.data.transfer import on_device
 
@@ -69,10 +69,7 @@ class Blend(Split):
         for split, own, offset in ((self.first, True, 0), (self.second, False, border)):
             places = [np.flatnonzero(mask == own) for mask in masks]
             some = [
-                ImageRequest(
-                    request.indices[at] - offset,
-                    Draws(request.draws.seed, request.draws.positions[at]),
-                )
+                ImageRequest(request.indices[at] - offset, request.draws.part(at))
                 for request, at in zip(requests, places, strict=True)
             ]
             share = -(-workers // 2)

@@ -23,14 +23,17 @@ UNLABELLED = -1  # target of an image without a label; losses raise an error for
 class Step(NamedTuple):
     """One batch of an optimizer step.
 
-    indices  of the WHOLE step, over all devices and accumulation parts, int64 [step].
-    part     the slice of them in this batch.
-    seed     of the step, not negative.
+    indices   of the WHOLE step, over all devices and accumulation parts, int64 [step].
+    part      the slice of them in this batch.
+    seed      of the step, not negative.
+    mirrored  whether each image of the step is mirrored, if the augmentation flips, bool [step];
+              None: drawn with probability one half.
     """
 
     indices: np.ndarray
     part: slice
     seed: int
+    mirrored: np.ndarray | None = None
 
 
 class ImageRequest(NamedTuple):
@@ -155,9 +158,8 @@ def _request(step: Step) -> ImageRequest:
     if step.seed < 0:
         raise ValueError(f"seed: {step.seed} is not allowed; use an integer of at least 0")
     positions = np.arange(len(step.indices))[step.part]
-    return ImageRequest(
-        np.asarray(step.indices, np.int64)[step.part], Draws(int(step.seed), positions)
-    )
+    draws = Draws(int(step.seed), positions, step.mirrored)
+    return ImageRequest(np.asarray(step.indices, np.int64)[step.part], draws)
 
 
 def evaluation_steps(n: int, batch: int) -> list[Step]:
