@@ -13,6 +13,9 @@ CHECKOUT := $(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
 RUNTIME := $(VENV)/.runtime-$(CHECKOUT)
 DEVELOP := $(VENV)/.develop-$(CHECKOUT)
 
+# the tests start hundreds of processes, which would compile all modules where no bytecode is kept
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: search test test-all lint docs
 .DELETE_ON_ERROR:
 

@@ -363,10 +363,6 @@ def main() -> None:
     record = search(args.data, place, case)
     if not (place / NETWORKS).is_file():
         write_networks(record, place)
-    seconds = record["outcome"]["seconds"] / len(SHARES)
-    if f"{SCRATCH} {SCRATCH_SHARE:.0%}" not in networks_of(place):
-        best = search_from_random_weights(args.data, args.work / "scratch", case, seconds)
-        add_scratch(*best, case, place)
     known = networks_of(place)
     settings = {
         "parent": SOURCE,
@@ -386,13 +382,15 @@ def main() -> None:
         name, seed = arm
         return 2 if "FastNAS" in name else seed not in known.get(name, {"results": ()})["results"]
 
-    result = run_all(
-        args,
-        sorted(each_seed(NAMES, args.seeds), key=trouble),
-        functools.partial(run, args.data, place.resolve(), args.device),
-        settings,
-        with_search,
-    )
+    arms = sorted(each_seed(NAMES, args.seeds), key=trouble)
+    one = functools.partial(run, args.data, place.resolve(), args.device)
+    if f"{SCRATCH} {SCRATCH_SHARE:.0%}" not in known:
+        inside = [arm for arm in arms if not arm[0].startswith(SCRATCH)]
+        run_all(args, arms, one, settings, with_search, only=inside)
+        seconds = record["outcome"]["seconds"] / len(SHARES)
+        best = search_from_random_weights(args.data, args.work / "scratch", case, seconds)
+        add_scratch(*best, case, place)
+    result = run_all(args, arms, one, settings, with_search)
     print_out(f"search: {minutes} minutes; teacher {teacher:.2f}%")
     for name, row in result["test_top1"].items():
         print_out(f"{name}: {row}")

@@ -75,12 +75,13 @@ class Report:
 class Result:
     """The result of a training.
 
-    network   the network with the chosen weights: the best on the minival, or the last ones
-              without a minival (their moving average, if the recipe has one). None if no step
-              was trained.
+    network   the network with the chosen weights: the latest that are within a standard error of
+              the best on the minival (`train.state.choose`), or the last ones without a minival
+              (their moving average, if the recipe has one). None if no step was trained.
     history   a row for each epoch: losses, accuracies (percent), seconds of training so far
               (without evaluation), images per second.
-    chosen    epoch, "raw" or "ema", and minival score of the chosen weights.
+    chosen    epoch, "raw" or "ema", and minival score of the chosen weights, and the best minival
+              accuracy of all epochs.
     test      score on the test split; None without a test split.
     failed    why the run ended early; "" if it did not.
     """

@@ -89,7 +89,7 @@ class Recipe:
     mean, std         of the input channels, for images in [0, 1].
     precision         "bfloat16" autocast, "float32", or "auto": bfloat16 on GPUs that support it.
     compile           whether torch.compile is used.
-    minival           share of the training images held out to choose the best weights; 0: none,
+    minival           share of the training images held out to choose the weights; 0: none,
                       the last weights are the result.
     seed              of weights, order, augmentation, dropout and the minival.
 

@@ -38,6 +38,14 @@ def accuracy_error(accuracy: np.ndarray | float, images: np.ndarray | int) -> np
     return 100 * np.sqrt(known * share * (1 - share) + 0.25) / (known + 1)
 
 
+def near_best(accuracy: float, best: float, images: int) -> bool:
+    """Return whether the best accuracy is at most one binomial error above an accuracy.
+
+    It is the error of the lower accuracy: with a best accuracy of 100%, one image is noise.
+    """
+    return best - accuracy <= float(accuracy_error(accuracy, images))
+
+
 def standard_error(values: Sequence[float] | np.ndarray) -> float:
     """Return the standard error of the mean of values [n]; NaN for fewer than two."""
     if len(values) < 2:

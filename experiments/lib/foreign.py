@@ -31,6 +31,7 @@ from train.progressive import phase
 from train.recalibrate import average_statistics
 from train.recipe import Recipe
 from train.steps import augmentation
+from vbs.accuracy import near_best
 
 STEP = 0.02  # share of the channels that Torch-Pruning removes in each step
 
@@ -140,7 +141,8 @@ def fine_tuned(
 ) -> dict[str, Any]:
     """Fine-tune a module by a recipe with our data, optimizer, schedule and batch-norm rule.
 
-    Returns its test accuracy at the epoch of the best minival accuracy, and the seconds.
+    Returns its accuracies at the epoch whose weights the loop would choose (`train.state.choose`),
+    and the seconds.
     """
     recipe = replace(recipe, resolution=side, eval_resolution=side)
     here = World(0, 1, next(network.parameters()).device)
@@ -149,7 +151,8 @@ def fine_tuned(
     preparation = preparation_of(recipe, side)
     assert data.minival is not None
     assert data.test is not None
-    rng, seconds, best, reached = np.random.default_rng(recipe.seed), 0.0, -1.0, 0.0
+    rng, seconds, best = np.random.default_rng(recipe.seed), 0.0, 0.0
+    chosen: dict[str, float] = {}
     for epoch in range(recipe.epochs):
         order = data.train.order(rng, recipe.batch)
         first = epoch * len(order)
@@ -166,9 +169,11 @@ def fine_tuned(
             made.zero_grad()
             seconds += time.perf_counter() - started
         minival = evaluate(network, data.minival, preparation, world=here).top1
-        if minival > best:
-            best, reached = minival, evaluate(network, data.test, preparation, world=here).top1
-    return {"test_top1": round(reached, 3), "minival_top1": round(best, 3), "seconds": seconds}
+        best = max(best, minival)
+        if near_best(minival, best, len(data.minival)):
+            test = evaluate(network, data.test, preparation, world=here).top1
+            chosen = {"test_top1": round(test, 3), "minival_top1": round(minival, 3)}
+    return {**chosen, "seconds": seconds}
 
 
 def _loss(

@@ -106,14 +106,13 @@ class FineTuned(Evaluator):
             earlier = points[-1].accuracy if points else 0.0
             best = max(earlier, row["val_top1"], row.get("ema_top1", 0.0))
             points.append(Point(row["epoch"], best, row["seconds"]))
-            if not self._quantised or row["epoch"] < self.steps:
+            if row["epoch"] < self.steps:  # the last accuracy is that of the chosen weights
                 yield points[-1]
         if result.failed:
             raise RuntimeError(result.failed)
-        scores = self._scores(result, points[-1].accuracy, recipe, child)
-        if self._quantised:
-            points[-1] = points[-1]._replace(accuracy=scores["minival_top1"])
-            yield points[-1]
+        scores = self._scores(result, recipe, child)
+        points[-1] = points[-1]._replace(accuracy=scores["minival_top1"])
+        yield points[-1]
         write_json(
             place / RESULT,
             {
@@ -126,17 +125,17 @@ class FineTuned(Evaluator):
             },
         )
 
-    def _scores(
-        self, result: Result, minival: float, recipe: Recipe, network: Architecture
-    ) -> dict[str, Any]:
+    def _scores(self, result: Result, recipe: Recipe, network: Architecture) -> dict[str, Any]:
         """Return top-1 in percent on minival and test images (None without test images).
 
-        If the evaluator quantises networks, these are int8 accuracies, and those in float are
-        added.
+        They are those of the chosen weights. The loss on the minival, in float, decides between
+        equal accuracies. If the evaluator quantises networks, these are int8 accuracies, and those
+        in float are added.
         """
+        minival, loss = result.chosen["top1"], result.chosen["loss"]
         test = None if result.test is None else result.test.top1
         if not self._quantised:
-            return {"minival_top1": minival, "test_top1": test}
+            return {"minival_top1": minival, "minival_loss": loss, "test_top1": test}
         assert result.network is not None
         assert self.data.minival is not None
         quantiser = Quantiser(self.data.train, preparation_of(recipe, network.resolution))
@@ -144,6 +143,7 @@ class FineTuned(Evaluator):
         in_int8 = [*quantiser.top1(result.network, *splits), None]
         return {
             "minival_top1": in_int8[0],
+            "minival_loss": loss,
             "test_top1": in_int8[1],
             "float_minival_top1": minival,
             "float_test_top1": test,
@@ -166,6 +166,7 @@ def read_result(place: Path) -> Mapping[str, Any] | None:
         accuracy, seconds = float(known["minival_top1"]), float(known["seconds"])
         if not math.isfinite(accuracy + seconds) or not (place / WEIGHTS).is_file():
             return None
+        known["minival_loss"] = float(known.get("minival_loss", math.inf))  # inf: not recorded
         known["curve"] = [[int(a), float(b), float(c)] for a, b, c in known["curve"]]
         return known
     except (OSError, ValueError, KeyError, TypeError):

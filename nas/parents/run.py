@@ -232,7 +232,7 @@ def _tuned(
 
     times  measured times, which replace the predicted ones.
     """
-    found = []
+    found: list[tuple[tuple[float, ...], Tuned]] = []
     for name, genotype in named.items():
         network = history.space.decode(genotype)
         seeds = np.unique(history.seed[(history.genotypes == genotype).all(1)])
@@ -243,26 +243,31 @@ def _tuned(
         }
         if not known:
             continue
-        best = max(known, key=lambda seed: known[seed]["minival_top1"])
+        best = min(known, key=lambda seed: _order([known[seed]]))
         costs = history.space.costs(genotype[None])
-        found.append(
-            Tuned(
-                "found" if name.startswith("found") else name,
-                network,
-                {each: costs.get(each)[0].item() for each in history.space.cost_names}
-                | dict(times.get(network.key, {})),
-                [known[seed]["minival_top1"] for seed in known],
-                [
-                    known[seed]["test_top1"]
-                    for seed in known
-                    if known[seed]["test_top1"] is not None
-                ],
-                training_folder(folder, network.key, best) / WEIGHTS,
-                _in_float(list(known.values())),
-            )
+        results = list(known.values())
+        tuned = Tuned(
+            "found" if name.startswith("found") else name,
+            network,
+            {each: costs.get(each)[0].item() for each in history.space.cost_names}
+            | dict(times.get(network.key, {})),
+            [each["minival_top1"] for each in results],
+            [each["test_top1"] for each in results if each["test_top1"] is not None],
+            training_folder(folder, network.key, best) / WEIGHTS,
+            _in_float(results),
         )
-    # networks with several seeds were the best after the first seed
-    return sorted(found, key=lambda each: (-(len(each.minival) > 1), -np.mean(each.minival)))
+        # networks with several seeds were the best after the first seed
+        found.append(((-(len(results) > 1), *_order(results)), tuned))
+    return [tuned for _, tuned in sorted(found, key=lambda each: each[0])]
+
+
+def _order(results: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return a key that sorts networks: best mean minival accuracy first, then lowest loss.
+
+    On a small minival, many networks have equal accuracies.
+    """
+    accuracy = float(np.mean([each["minival_top1"] for each in results]))
+    return -accuracy, float(np.mean([each["minival_loss"] for each in results]))
 
 
 def _in_float(results: Sequence[Mapping[str, Any]]) -> list[float]:

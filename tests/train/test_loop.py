@@ -23,6 +23,7 @@ from train.checkpoint import read_state, read_weights
 from train.compiled_code import share_compiled_code
 from train.data import Split
 from train.data.in_memory import MemorySplit
+from train.distributed import World
 from train.execution import Execution
 from train.loop import Report, train
 
@@ -70,7 +71,28 @@ def test_it_learns_and_reports() -> None:
     assert [row["epoch"] for row in report.rows] == list(range(1, 9))
     assert report.last == result.steps == 8 * 6
     best = max(max(row["val_top1"], row["ema_top1"]) for row in report.rows)
-    assert result.chosen["top1"] == best
+    assert result.chosen["best"] == best
+
+
+@pytest.mark.parametrize(
+    ("scores", "epoch"),
+    [
+        ([90.0, 96.0, 95.0, 95.5], 4),  # one point is noise on 100 images: the longest trained
+        ([90.0, 96.0, 95.0, 90.0], 3),  # six points are not
+        ([90.0, 60.0, 61.0, 62.0], 1),
+        ([100.0, 98.0, 99.0, 98.0], 3),  # one image is noise
+    ],
+)
+def test_the_latest_weights_within_a_standard_error_are_chosen(
+    scores: list[float], epoch: int
+) -> None:
+    data = dataclasses.replace(toys.data(), minival=toys.data().train.select(np.arange(100) % 64))
+    recipe = state.resolved(toys.recipe("ema_decay=0"), toys.NETWORK)
+    run = state.begin(toys.NETWORK, data, recipe, World(0, 1, torch.device("cpu")), 0, None)
+    for number, top1 in enumerate(scores, 1):
+        state.choose(run, {"epoch": number, "val_top1": top1, "val_loss": 1.0}, None)
+    assert (run.chosen["epoch"], run.chosen["top1"]) == (epoch, scores[epoch - 1])
+    assert run.chosen["best"] == max(scores)
 
 
 def test_equal_runs_give_equal_weights_and_seeds_differ() -> None:
@@ -153,7 +175,6 @@ def test_all_methods_of_short_trainings_together_are_resumed_exactly(tmp_path: P
 @pytest.mark.parametrize("blended", [False, True])
 def test_alternating_flips_mirror_an_image_in_every_second_epoch(blended: bool) -> None:
     from train.data.blended import blend
-    from train.distributed import World
     from train.progressive import phase
 
     images = torch.zeros(64, 3, 16, 16, dtype=torch.uint8)
@@ -400,7 +421,7 @@ def test_wrong_class_counts_and_devices_are_named() -> None:
 
 
 def test_steps_share_their_images_without_overlap() -> None:
-    from train.distributed import World
+
     from train.state import begin
 
     recipe = toys.recipe("device_batch=4", "batch=16")
