@@ -53,7 +53,7 @@ class Prior(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The data that the model is fitted to: evaluated networks, best first, then pending ones.
+    """The data that the model is fitted to: evaluated networks, best first, then failed, pending.
 
     genotypes  [n, decisions].
     features   [n, f].
@@ -164,19 +164,27 @@ class Predictor:
         return prior
 
     def _data(self, history: History, known: np.ndarray, prior: Prior) -> Data:
-        """Return the best known rows, and pending networks with their expected accuracies."""
+        """Return the best known rows, then failed and pending networks with assumed accuracies.
+
+        Failed networks count as the least accurate known one (as in SMAC, Hutter et al. 2011), so
+        that a region where networks fail is left; pending ones have their expected accuracies.
+        """
         seen = observations(history, known)
         best = self._ordered(seen.accuracy, history.costs[known])[: self.rows]
         rows, pending = known[best], history.pending[-self.rows :]
-        features = self._features(history.genotypes[rows], history.costs[rows])
-        targets = (seen.accuracy[best] - prior.center) / prior.spread
-        variance = prior.noise + seen.variance[best] / prior.spread**2
+        failed = np.flatnonzero(~np.isfinite(history.accuracy))[-self.rows :]
+        used = np.append(rows, failed)
+        features = self._features(history.genotypes[used], history.costs[used])
+        accuracy = np.append(seen.accuracy[best], np.full(len(failed), seen.accuracy.min()))
+        targets = (accuracy - prior.center) / prior.spread
+        variance = np.full(len(used), prior.noise)
+        variance[: len(rows)] += seen.variance[best] / prior.spread**2
         if not len(pending):
-            return Data(history.genotypes[rows], features, targets, variance, len(rows))
+            return Data(history.genotypes[used], features, targets, variance, len(rows))
         extra = self._features(pending, self.space.costs(pending))
         mean = mean_weights(features, targets, prior.deviation, variance)
         return Data(
-            np.concatenate([history.genotypes[rows], pending]),
+            np.concatenate([history.genotypes[used], pending]),
             np.concatenate([features, extra]),
             np.append(targets, extra @ mean),
             np.append(variance, np.full(len(pending), prior.noise)),
