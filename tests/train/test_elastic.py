@@ -108,17 +108,21 @@ def recipe(*changes: str) -> Recipe:
 
 @pytest.mark.slow
 def test_sub_networks_work_without_further_training(tmp_path: Path) -> None:
-    plain = train(PARENT, toys.data(), recipe(), execution=toys.CPU)
-    place = Execution(device="cpu", checkpoint=tmp_path)
-    elastic = train(PARENT, toys.data(), recipe("elastic=2"), execution=place)
-    assert elastic.network is not None
-    assert plain.network is not None
-    parent = load_parent(str(tmp_path / "best.safetensors"))
-    assert parent.importance is not None
-    with_it = smallest_accuracy(elastic.network, parent.importance)
-    without = smallest_accuracy(plain.network, parent.importance)
-    assert with_it > 85 > 80 > without
-    assert parent.digest != dataclasses.replace(parent, importance=None).digest
+    with_it, without = [], []
+    for seed in range(4):  # some plain trainings also give a small sub-network that works
+        changes = f"seed={seed}"
+        plain = train(PARENT, toys.data(), recipe(changes), execution=toys.CPU)
+        place = Execution(device="cpu", checkpoint=tmp_path / str(seed))
+        elastic = train(PARENT, toys.data(), recipe("elastic=2", changes), execution=place)
+        assert elastic.network is not None
+        assert plain.network is not None
+        parent = load_parent(str(tmp_path / str(seed) / "best.safetensors"))
+        assert parent.importance is not None
+        with_it.append(smallest_accuracy(elastic.network, parent.importance))
+        without.append(smallest_accuracy(plain.network, parent.importance))
+        assert parent.digest != dataclasses.replace(parent, importance=None).digest
+    assert min(with_it) > 85
+    assert np.mean(without) < np.mean(with_it) - 5
 
 
 @pytest.mark.slow
