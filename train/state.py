@@ -192,9 +192,7 @@ def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
 
     The highest accuracy of all epochs is partly luck, more so on a small minival. Of weights that
     are equally good within the binomial error, those of the last epoch have been trained longest,
-    with the lowest learning rate (the one-standard-error rule, Breiman et al. 1984). On 417 test
-    images of sign_digits they were never worse than those of the highest minival accuracy in 20
-    fine-tunings, and .3 points better on average.
+    with the lowest learning rate (the one-standard-error rule, Breiman et al. 1984).
 
     Without a minival, the last weights are kept. With sub-networks as well: the sub-networks still
     improve when the network itself no longer does.
