@@ -9,7 +9,7 @@ trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 from train.parser import check_factor
@@ -34,19 +34,14 @@ class Asha:
     steps: int
     first: int = 1
     factor: float = 3.0
-    _recorded: dict[int, dict[int, float]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    _guessing: set[tuple[int, int]] = field(
-        default_factory=set, init=False, repr=False, compare=False
-    )
+    _rungs: dict[int, Rung] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_factor(self.factor)
         if not self.first >= 1:
             raise ValueError(f"first: {self.first!r} is not allowed; use a step of 1 or more")
         for rung in self.rungs:
-            self._recorded[rung] = {}
+            self._rungs[rung] = Rung()
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -62,22 +57,40 @@ class Asha:
 
         guessing  whether its accuracy at this step does not differ from chance.
         """
-        if step in self._recorded:
-            self._recorded[step][number] = -math.inf if math.isnan(value) else value
-            (self._guessing.add if guessing else self._guessing.discard)((step, number))
+        if step in self._rungs:
+            self._rungs[step].record(number, -math.inf if math.isnan(value) else value, guessing)
 
     def stops(self, number: int, step: int) -> bool:
         """Return whether evaluation `number`, recorded at this step, should stop."""
-        values = self._recorded.get(step, {})
-        if number not in values:
-            return False
-        learned = sum((step, other) not in self._guessing for other in values)
-        if learned < max(1, int(len(values) / self.factor)):
-            return False
-        return values[number] < cutoff(list(values.values()), self.factor)
+        rung = self._rungs.get(step, Rung())
+        return number in rung and not rung.promotes(number, self.factor)
 
 
-def cutoff(values: Sequence[float], factor: float) -> float:
-    """Return the lowest value among the best `1 / factor` of the values (at least one)."""
-    best = sorted(values, reverse=True)
-    return best[max(1, int(len(best) / factor)) - 1]
+class Rung:
+    """Values of the evaluations that have reached a rung.
+
+    They are kept sorted, because a search with thousands of evaluations compares each of them.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[int, float] = {}
+        self._sorted: list[float] = []
+        self._guessing: set[int] = set()
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._values
+
+    def record(self, number: int, value: float, guessing: bool) -> None:
+        """Record the value of an evaluation, instead of an earlier value if it has one."""
+        if number in self._values:
+            del self._sorted[bisect_left(self._sorted, self._values[number])]
+        insort(self._sorted, value)
+        self._values[number] = value
+        (self._guessing.add if guessing else self._guessing.discard)(number)
+
+    def promotes(self, number: int, factor: float) -> bool:
+        """Return whether an evaluation is among the best `1 / factor`, at least one."""
+        count = max(1, int(len(self._values) / factor))
+        if len(self._values) - len(self._guessing) < count:
+            return True
+        return self._values[number] >= self._sorted[-count]

@@ -1,4 +1,4 @@
-"""Recipes for pretrained weights are refused in one line by trainings without such weights."""
+"""Recipes that do not fit the initial weights are refused in one line."""
 
 from __future__ import annotations
 
@@ -66,6 +66,26 @@ def test_a_single_training_asks_for_weights(
     assert line.startswith(f"train.run: --init is missing: {' '.join(words)} needs pretrained")
     assert "--init timm:NAME" in line
     assert "--recipe scratch" in line
+
+
+@pytest.mark.parametrize("stem", ["whitened", "frozen"])
+def test_pretrained_weights_are_not_replaced(
+    images: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    stem: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = "package:efficientnet_lite0"
+    common = ["--data", images, "--set", f"stem={stem}"]
+    assert train_run(["tf_efficientnet_lite0", "--init", given, *common]) == 2
+    assert search(["--parent", given, "--target-flops", "20M", "--resolution", "64", *common]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert f"stem: {stem} is not allowed for a network that starts from given weights" in line
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", WEIGHTLESS, ids=" ".join)

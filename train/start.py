@@ -1,4 +1,4 @@
-"""Checks that recipes for pretrained weights get some."""
+"""Checks of a recipe against the initial weights: pretrained or random."""
 
 from __future__ import annotations
 
@@ -23,12 +23,26 @@ def check_random_start(recipe: Recipe, program: str) -> None:
 
 
 def check_start(recipe: Recipe, init: str | None) -> None:
-    """Raise ValueError if the recipe needs pretrained weights and `init` is None or empty."""
+    """Raise ValueError if the recipe does not fit the initial weights.
+
+    init  source of pretrained weights; None or empty for random ones.
+    """
+    if init:
+        check_pretrained_start(recipe)
     if needs_weights(recipe) and not init:
         raise ValueError(
             f"--init is missing: {_option_of(recipe)} needs pretrained weights; add --init RUN, "
             "--init FILE.safetensors, --init timm:NAME or --init package:efficientnet_lite0, or "
             "use --recipe scratch (small data sets) or proxy"
+        )
+
+
+def check_pretrained_start(recipe: Recipe) -> None:
+    """Raise ValueError if the recipe replaces pretrained weights."""
+    if recipe.stem != "random":
+        raise ValueError(
+            f"stem: {recipe.stem} is not allowed for a network that starts from given weights, "
+            "which it would replace; use --set stem=random"
         )
 
 

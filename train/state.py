@@ -24,6 +24,7 @@ from train.inherit.inheritance import some_batches
 from train.norm_momentum import NormStatistics, settled_after
 from train.optimizer import MovingAverage, optimizer
 from train.recipe import NORM_STATISTICS, Recipe
+from train.start import check_pretrained_start
 from train.whitening import whiten_stem
 from vbs.accuracy import near_best
 from vbs.text import quoted
@@ -125,14 +126,20 @@ def begin(
 ) -> Run:
     """Return the run before its first step; equal arguments give equal weights.
 
-    Raises ValueError if the recipe whitens the stem of a network with given weights.
+    Raises ValueError if the recipe would replace given weights.
     """
     torch.manual_seed(recipe.seed)
     network = build(architecture, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if initial is not None:
+        check_pretrained_start(recipe)
         files.load_into(network, initial.state_dict(), source="initial")
     if recipe.stem != "random":
-        _whiten(recipe, network, data, loaders, pretrained=initial is not None)
+        whiten_stem(
+            network,
+            data.train,
+            replace(preparation(recipe), size=recipe.resolution),  # of the last stage
+            loaders=loaders,
+        )
     network = network.to(here.device, memory_format=torch.channels_last)
     if recipe.train == "classifier":
         network.requires_grad_(False)
@@ -160,19 +167,6 @@ def begin(
         teacher,
         elastic,
     )
-
-
-def _whiten(
-    recipe: Recipe, network: Network, data: Data, loaders: int, *, pretrained: bool
-) -> None:
-    """Whiten the stem by the training images, in the size of the last stage."""
-    if pretrained:
-        raise ValueError(
-            f"stem: {recipe.stem} is not allowed for a network that starts from given weights, "
-            "which it would replace; use --set stem=random"
-        )
-    look = replace(preparation(recipe), size=recipe.resolution)
-    whiten_stem(network, data.train, look, loaders=loaders)
 
 
 def _elastic(

@@ -26,6 +26,7 @@ from train.length import enough_epochs, names_epochs
 from train.parents import Parent, load_parent
 from train.parser import print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_pretrained_start
 from train.state import resolved
 from vbs.text import counted, quoted
 
@@ -133,6 +134,7 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
     parent = load_parent(config.parent)
     name = RECIPE if config.recipe == SearchConfig.recipe else config.recipe
     recipe = change(preset(name), config.changes)
+    check_pretrained_start(recipe)
     if not recipe.minival:
         raise ValueError("--set minival: the search needs held-out images; use e.g. minival=0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from nas.asha import Asha, cutoff
+from nas.asha import Asha
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,35 @@ def test_of_equals_none_is_stopped() -> None:
 @pytest.mark.parametrize(
     ("count", "factor", "kept"), [(1, 3, 1), (2, 3, 1), (3, 3, 1), (6, 3, 2), (8, 4, 2), (9, 2, 4)]
 )
-def test_so_many_reach_the_cutoff(count: int, factor: float, kept: int) -> None:
-    values = np.random.default_rng(count).permutation(count).astype(float).tolist()
-    assert sum(value >= cutoff(values, factor) for value in values) == kept
+def test_the_best_share_is_promoted(count: int, factor: float, kept: int) -> None:
+    asha = Asha(9, 1, factor)
+    for number, value in enumerate(np.random.default_rng(count).permutation(count)):
+        asha.record(number, 1, float(value))
+    assert sum(not asha.stops(number, 1) for number in range(count)) == kept
+
+
+def test_a_value_recorded_again_replaces_the_earlier_one() -> None:
+    asha = Asha(9, 1, 3.0)
+    for number, value in enumerate([50.0, 40.0, 45.0]):
+        asha.record(number, 1, value)
+    asha.record(0, 1, 30.0)
+    assert [asha.stops(number, 1) for number in range(3)] == [True, True, False]
+
+
+def test_the_time_of_a_comparison_does_not_grow_with_the_evaluations() -> None:
+    def seconds(count: int) -> float:
+        asha = Asha(9, 1, 3.0)
+        values = np.random.default_rng(0).uniform(size=count)
+        for number, value in enumerate(values[:-1000]):
+            asha.record(number, 1, value)
+        began = time.process_time()
+        for number, value in enumerate(values[-1000:], start=count):
+            asha.record(number, 1, value)
+            asha.stops(number, 1)
+        return time.process_time() - began
+
+    seconds(2_000)
+    assert seconds(50_000) < 10 * max(1e-3, seconds(2_000))
 
 
 @pytest.mark.parametrize(("first", "factor", "steps"), [(1, 3.0, 27), (2, 2.0, 16), (1, 4.0, 64)])
