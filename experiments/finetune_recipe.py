@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.arms import Arm, arguments, by_data_set, each_seed, mean_and_sd, run_all
 from experiments.lib.parents import SOURCE, parent_architecture, some_of_cifar10
 from search_spaces.network import build
 from train.data import load
@@ -92,12 +92,10 @@ def run(shared: Path, work: Path, arm: str, seed: int, folder: Path) -> dict[str
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
     """Return the mean test accuracy of every arm, by data set."""
-    found: dict[str, dict[str, Any]] = {of: {} for of in SETS}
-    for name in TRIED:
-        for of in SETS:
-            rows = [row for (arm, _), row in done.items() if arm == f"{name} on {of}"]
-            if rows:
-                found[of][name] = mean_and_sd([row["test_top1"] for row in rows])
+    found = {
+        of: {name: mean_and_sd([row["test_top1"] for row in rows]) for name, rows in arms.items()}
+        for of, arms in by_data_set(done, TRIED, SETS).items()
+    }
     return {"test_top1": found}
 
 

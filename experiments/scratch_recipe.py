@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.arms import Arm, arguments, by_data_set, each_seed, mean_and_sd, run_all
 from experiments.lib.networks import PROXY_RESULT
 from search_spaces.architecture import Architecture
 from train.execution import Execution
@@ -115,13 +115,13 @@ def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
     """Return the mean test accuracy of every arm, by data set."""
-    found: dict[str, dict[str, Any]] = {of: {} for of in SETS}
-    for name in TRIED:
-        for of in SETS:
-            rows = [row for (arm, _), row in done.items() if arm == f"{name} on {of}"]
-            if rows:
-                top1 = mean_and_sd([row["test_top1"] for row in rows])
-                found[of][name] = {**top1, "steps": rows[0]["steps"]}
+    found = {
+        of: {
+            name: mean_and_sd([row["test_top1"] for row in rows]) | {"steps": rows[0]["steps"]}
+            for name, rows in arms.items()
+        }
+        for of, arms in by_data_set(done, TRIED, SETS).items()
+    }
     return {"test_top1": found}
 
 

@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,6 +180,20 @@ def _written(
     }
     write_json(args.out, result)
     return result
+
+
+def by_data_set(
+    done: Mapping[Arm, dict[str, Any]], names: Iterable[str], sets: Iterable[str]
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the outcomes of all seeds of the arms "NAME on SET", by data set and name."""
+    found = {}
+    for of in sets:
+        rows = {
+            name: [row for (arm, _), row in done.items() if arm == f"{name} on {of}"]
+            for name in names
+        }
+        found[of] = {name: each for name, each in rows.items() if each}
+    return found
 
 
 def each_seed(names: Sequence[str], seeds: Sequence[int]) -> list[Arm]:
