@@ -121,7 +121,17 @@ def test_lines_of_several_runs_begin_with_their_names(capsys, history) -> None:
     assert third == "1 of 8 evaluated before"
 
 
-def test_updates_print_about_so_many_lines(capsys) -> None:
+def test_fast_updates_print_the_first_and_the_last_line(capsys) -> None:
+    with Progress(State(0, 50, "evaluated")) as shown:
+        for count in range(10, 51, 10):
+            shown.update(State(count, 50, "evaluated"))
+    counts = [int(line.split()[0]) for line in err(capsys)]
+    assert {10, 50} <= {*counts}
+    assert len(counts) < 5  # a slow machine also prints periodic lines
+
+
+def test_updates_print_about_so_many_lines(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("vbs.progress.LEAST", 0.0)
     with Progress(State(0, 1000, "trained"), lines=10) as shown:
         for count in range(1, 1001):
             shown.update(State(count, 1000, "trained"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -123,7 +124,7 @@ def load_object(text: str, *, what: str = "plugin") -> Any:
         if not file.is_file():
             why = "is not a file" if file.exists() else "does not exist"
             raise ValueError(f"{what}: {shown} {why}")
-        module = _imported(module_name(file), shown, what)
+        module = _imported_file(file, shown, what)
     elif all(part.isidentifier() for part in place.split(".")):
         module = _imported(place, shown, what)
     else:
@@ -141,6 +142,22 @@ def load_object(text: str, *, what: str = "plugin") -> Any:
             hint = str(error).rpartition("; ")[2]
             raise ValueError(f"{what}: {shown} has no {name!r}; {hint}") from None
     return getattr(module, name)
+
+
+_sources: dict[str, str] = {}  # module of an imported file -> SHA-256 of its source
+
+
+def _imported_file(file: Path, shown: str, what: str) -> Any:
+    """Import a file, again if it has changed since: a notebook corrects and runs it once more."""
+    try:
+        name, source = module_name(file), hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{what}: {shown} cannot be read ({error.strerror})") from None
+    if _sources.get(name, source) != source:
+        sys.modules.pop(name, None)
+    module = _imported(name, shown, what)
+    _sources[name] = source
+    return module
 
 
 def _imported(module: str, shown: str, what: str) -> Any:

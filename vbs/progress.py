@@ -26,6 +26,7 @@ from vbs.units import clock
 
 EVERY = 30.0  # seconds after which a line is printed if there is no terminal, even without progress
 LOOK = 2.0  # seconds between two queries for a newer state, on a terminal
+LEAST = 1.0  # seconds between two lines of progress without a terminal, except for the last line
 LINES = 10  # maximum number of progress lines of a run, without a terminal
 
 _labels: ContextVar[tuple[str, ...]] = ContextVar("labels", default=())
@@ -159,6 +160,7 @@ class Progress:
         self._state, self._before, self._printed = state, state, state
         self._lines, self._columns, self._look = lines, columns or {}, look
         self._began, self._label = time.monotonic(), label()
+        self._at = -math.inf  # time of the last line of an update
         self._warned: set[str] = set()
         self._lock = threading.RLock()
         self._live: Any = None
@@ -205,7 +207,8 @@ class Progress:
             self._state = state
             if note:
                 self._print_line(f": {note}")
-            elif self._live is None and self._step(state) > self._step(self._printed):
+            elif self._live is None and self._is_due(state):
+                self._at = time.monotonic()
                 self._print_line()
 
     def complete(self) -> None:
@@ -228,6 +231,12 @@ class Progress:
         if kind not in self._warned:
             self._warned.add(kind)
             self.print(f"warning: {text}")
+
+    def _is_due(self, state: State) -> bool:
+        """Return whether an update prints a line."""
+        if self._step(state) <= self._step(self._printed):
+            return False
+        return state.done >= 1 or time.monotonic() - self._at >= LEAST
 
     def _step(self, state: State) -> int:
         """Return how many of the lines are due at a state."""

@@ -7,8 +7,9 @@ comparison.plot("comparison.png")
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from nas.compare import picture
 from nas.compare.finished import Finished, check_comparable, finished
 from nas.compare.interval import Interval, interval, welch
 from nas.search.result import SearchResult
-from vbs.text import counted
+from vbs.text import counted, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,14 +153,15 @@ def compare_searches(
     every = [each for group in found.values() for each in group]
     check_comparable(every)
     shortest = min(len(each.curve) for each in every)
+    curves = {name: np.array([each.curve[:shortest] for each in of]) for name, of in found.items()}
     return SearchComparison(
-        {name: np.array([each.curve[:shortest] for each in of]) for name, of in found.items()},
+        curves,
         {
             name: tuple(each.config.seed for each in of if each.config is not None)
             for name, of in found.items()
             if all(each.config is not None for each in of)
         },
-        _notes(every),
+        (*_notes(every), *_equal_groups(curves)),
     )
 
 
@@ -177,3 +179,16 @@ def _notes(searches: Sequence[Finished]) -> tuple[str, ...]:
             f"because {shortest.place} has no more"
         )
     return tuple(notes)
+
+
+def _equal_groups(curves: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yield a line for each pair of groups with equal curves.
+
+    It is not a coincidence: several strategies begin with the random networks of the seed.
+    """
+    for first, second in itertools.combinations(curves, 2):
+        if np.array_equal(curves[first], curves[second], equal_nan=True):
+            yield (
+                f"{shortened(first, 40)} and {shortened(second, 40)} have equal results; some "
+                "strategies begin with random networks (evolution: 100), so use a larger --budget"
+            )

@@ -79,16 +79,38 @@ def code_digests(config: CompareConfig) -> dict[str, str]:
     return {str(file): sha256(file) for file in files if file is not None and file.is_file()}
 
 
-def check_code_files(folder: Path, digests: Mapping[str, str]) -> None:
-    """Raise ValueError if code has changed since the comparison in a folder began."""
+def check_code_files(folder: Path, config: CompareConfig, digests: Mapping[str, str]) -> None:
+    """Raise ValueError if code has changed since a search of the comparison evaluated networks.
+
+    digests  digests of the files now, see `code_digests`.
+    """
     content = parse_json((folder / RECORD).read_bytes())
     known = content.get("digests", {}).get("code_sha256", {})
     for file, digest in known.items():
-        if digests.get(file, digest) != digest:
+        if digests.get(file, digest) == digest:
+            continue
+        begun = [each for each in _folders_with(Path(file), config) if _has_results(folder / each)]
+        if begun:
+            again = f"remove {', '.join(str(folder / each) for each in begun)}"
             raise ValueError(
-                f"resume: {shortened(file)} has changed since the comparison began; restore it, "
-                "or use another --out"
+                f"resume: {shortened(file)} has changed since the comparison began; restore it, or "
+                f"{shortened(again, 200)} to run the searches again"
             )
+
+
+def _folders_with(file: Path, config: CompareConfig) -> list[str]:
+    """Return the names of the folders of the searches that use a file of code."""
+    strategies = {text for text in config.strategies if is_reference(text, catalog.STRATEGIES)}
+    using = {text for text in strategies if code_file(text) == file}
+    if not using:  # evaluator, reward or space of all searches
+        using = {*config.strategies}
+    return [each.folder for each in config.planned() if each.strategy in using]
+
+
+def _has_results(folder: Path) -> bool:
+    """Return whether the folder of a search contains more than its record."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return not names <= {SEARCH, LOCK}
 
 
 def is_over(folder: Path, search: SearchConfig) -> bool:

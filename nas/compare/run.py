@@ -60,7 +60,7 @@ def run_compare(
             _check_strategies(config)
         code = record.code_digests(config)
         if earlier is not None:
-            record.check_code_files(earlier, code)
+            record.check_code_files(earlier, config, code)
         elif place is not None:
             record.check_unused(Path(place), config)
         files = (RECORD, TABLE, FIGURE, REPORT)

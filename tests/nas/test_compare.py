@@ -90,6 +90,18 @@ def test_folders_and_results_say_the_same_and_are_drawn(
     assert (tmp_path / "comparison.png").stat().st_size > 5_000
 
 
+def test_groups_that_only_made_the_same_random_networks_are_pointed_out() -> None:
+    groups = {
+        strategy: [
+            run_search(SearchConfig(target_flops=400e6, strategy=strategy, budget=60, seed=seed))
+            for seed in range(2)
+        ]
+        for strategy in ("random", "evolution", "local")
+    }
+    (note,) = compare_searches(groups).notes
+    assert note.startswith("random and evolution have equal results; ")
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no group"):
         compare_searches({})

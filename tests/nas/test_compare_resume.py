@@ -141,8 +141,26 @@ def test_changed_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert compare([*given, *SHARED, "--seeds", "1", "--out", str(out)]) == 0
     file.write_text(file.read_text() + "\n")
     assert compare([*given, "--resume", "--out", str(out), "--seeds", "2"]) == 2
-    assert f"{file} has changed since the comparison began" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{file} has changed since the comparison began" in error
+    assert f"remove {out / 'mine.py-Greedy-0'} to run the searches again" in error
     assert not (out / "random-1").exists()
+    shutil.rmtree(out / "mine.py-Greedy-0")
+    assert compare([*given, "--resume", "--out", str(out), "--seeds", "2"]) == 0
+
+
+def test_a_strategy_that_evaluated_nothing_may_be_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    source = Path(OWN.rpartition(":")[0]).read_text()
+    broken = "\n\nclass Mine(Greedy):\n    def propose(self, *_):\n        return 1\n"
+    file.write_text(source + broken)
+    out, given = tmp_path / "out", ["--strategies", f"random,{file}:Mine"]
+    assert compare([*given, *SHARED, "--seeds", "1", "--out", str(out)]) == 2
+    assert "Mine proposed" in capsys.readouterr().err
+    file.write_text(source + "\n\nclass Mine(Greedy):\n    pass\n")
+    assert compare([*given, "--resume", "--out", str(out)]) == 0
 
 
 def test_a_resumed_comparison_keeps_its_strategies_and_asks_for_their_code(
