@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def storage_url(text: str, *, what: str = "storage") -> str:
-    """Return the URL with its password escaped; the path of an SQLite URL becomes absolute."""
+    """Return the URL with its password escaped; the path of an SQLite URL becomes absolute.
+
+    Raises ValueError for an invalid or unsupported URL.
+    """
+    from nas.storage.database import checked_url
+
+    checked_url(text)
     if text.startswith("sqlite:///"):
         return f"sqlite:///{absolute(text.removeprefix('sqlite:///'), what=what)}"
     return escaped_url(text)

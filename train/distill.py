@@ -62,13 +62,22 @@ class Teacher:
         return (1 - self.weight) * label_loss + self.weight * heat**2 * divergence
 
 
+def check_teacher(recipe: Recipe, classes: int) -> None:
+    """Raise ValueError if `load_teacher` would."""
+    if recipe.teacher:
+        _parent_of(recipe, classes)
+
+
 def load_teacher(recipe: Recipe, classes: int, device: torch.device) -> Teacher | None:
     """Load the teacher that a recipe names; None if it names none.
 
     Raises ValueError if it cannot be loaded or has another number of classes.
     """
-    if not recipe.teacher:
-        return None
+    return teacher_of(_parent_of(recipe, classes), recipe, device) if recipe.teacher else None
+
+
+def _parent_of(recipe: Recipe, classes: int) -> Parent:
+    """Return the network that a recipe names as its teacher."""
     try:
         parent = load_parent(recipe.teacher)
     except ValueError as error:
@@ -78,7 +87,7 @@ def load_teacher(recipe: Recipe, classes: int, device: torch.device) -> Teacher 
             f"teacher: {quoted(recipe.teacher)} has {parent.architecture.classes} classes, and the "
             f"data have {classes}"
         )
-    return teacher_of(parent, recipe, device)
+    return parent
 
 
 def teacher_of(parent: Parent, recipe: Recipe, device: torch.device) -> Teacher:

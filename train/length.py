@@ -25,6 +25,15 @@ def steps_per_epoch(recipe: Recipe, images: int) -> int:
     return max(1, images // recipe.batch)
 
 
+def check_batch(recipe: Recipe, images: int) -> None:
+    """Raise ValueError if a batch is larger than the number of training images."""
+    if images < recipe.batch:
+        raise ValueError(
+            f"batch: {recipe.batch:,} images are more than the {images:,} to train on; use e.g. "
+            f"--set batch={max(1, min(128, images // 8))}"
+        )
+
+
 def names_epochs(changes: Iterable[str]) -> bool:
     """Return whether the user's changes of a recipe (`--set`) set its epochs."""
     return any(text.partition("=")[0] == "epochs" for text in changes)

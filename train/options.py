@@ -42,6 +42,8 @@ def weights_text(text: str, *, what: str = "weights") -> str:
     """Return a source of weights: timm:NAME, package:NAME, or an absolute path."""
     if not text.strip():
         raise ValueError(f"{what}: the name is empty")
+    if "://" in text:
+        raise ValueError(f"{what}: URLs are not supported; download the file and give its path")
     return text if text.partition(":")[0] in ("timm", "package") else absolute_path(text, what=what)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +19,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.zoo import NETWORKS
 from train.timm_architecture import derived_architecture
 from train.weight_sources import Source, our_names, three
-from vbs.text import quoted
+from vbs.text import quoted, shortened
 
 # keywords of timm.create_model that do not change the function, or that the tensors' shapes show
 HARMLESS = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
@@ -30,7 +32,8 @@ def pretrained_config(name: str) -> Any:
     with contextlib.suppress(RuntimeError):  # an unknown tag
         config = get_pretrained_cfg(name) if is_model(name) else None
     if config is None or not config.has_weights:
-        near = timm.list_pretrained(f"*{name.split('.')[0]}*")[:3]
+        first = name.partition(".")[0]  # without the tag
+        near = timm.list_pretrained(f"*{first}*")[:3] if re.fullmatch(r"\w+", first) else []
         near = near or difflib.get_close_matches(name, timm.list_models(pretrained=True), 3)
         hint = f"; it has {', '.join(near)}" if near else "; see timm.list_pretrained()"
         raise ValueError(f"timm has no pretrained weights {quoted(name)}{hint}")
@@ -68,10 +71,11 @@ def described(source: Source) -> Source:
 
 def downloaded(name: str, config: Any) -> dict[str, Tensor]:
     """Download the pretrained tensors; raise ValueError with an alternative if that fails."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs every attempt
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the type depends on the library that downloads
-        reason = " ".join(str(error).split())[:160]
+        reason = shortened(" ".join(str(error).split()), 160)
         raise ValueError(
             f"timm:{name} could not be downloaded ({reason}); on a machine with a network, fetch "
             f"model.safetensors and config.json of huggingface.co/{config.hf_hub_id} into a "

@@ -100,6 +100,10 @@ def no_weights(folder: Path) -> str:
 
     It may be the folder of a search, or of a training that has not completed an epoch.
     """
+    trained = sorted(str(path.parent) for path in folder.glob("target-*/best.safetensors"))
+    if trained:
+        which = trained[0] if len(trained) == 1 else f"one of {', '.join(trained)}"
+        return f"{folder} is the folder of a search from pretrained weights; use {which}"
     network = folder / "best.json"
     if network.is_file():
         return f"{folder} is the folder of a search; train its network first: train.run {network}"

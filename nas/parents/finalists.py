@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,15 +13,17 @@ from nas.evaluators.finetuned import FineTuned
 from nas.evaluators.inherited import preparation_of
 from nas.evaluators.quantised import INT8
 from nas.history import History
-from nas.parents.inheriting import Inheriting
+from nas.objective import Objective
+from nas.parents.inheriting import Inheriting, parent_cost
 from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.config import SearchConfig
 from nas.search.workers import OnCluster
 from nas.slots import slots
+from nas.storage.cache import key_of
+from nas.storage.passwords import without_password
 from nas.storage.study import open_study
 from nas.storage.study_settings import SearchIdentity
-from search_spaces.architecture import Architecture
-from search_spaces.cost import cost
+from search_spaces.space import SearchSpace
 from train.data import Data
 from train.distributed import pick_device
 from train.execution import Execution
@@ -49,29 +50,32 @@ class InOrder:
         return self.genotypes[~history.contains(self.genotypes)][:count]
 
 
-def tuning_recipe(inheriting: Inheriting, networks: Sequence[Architecture] = ()) -> Recipe:
+def tuning_recipe(inheriting: Inheriting, space: SearchSpace, objective: Objective) -> Recipe:
     """Return the recipe of networks that inherit from the parent.
 
     It is the parent's recipe with more epochs, so that the training takes about as many
-    multiply-adds as the parent's, but at most `LONGEST` times its epochs. If the recipe uses
-    distillation and names no other teacher, the parent is the teacher.
+    multiply-adds as the parent's, but at most `LONGEST` times its epochs. The epochs depend on the
+    target and not on the networks, so that a resumed search may choose other networks. If the
+    recipe uses distillation and names no other teacher, the parent is the teacher.
 
-    networks  networks to fine-tune; (): the epochs stay those of the parent.
+    space  sub-networks of the parent, with the measured costs that the objective needs.
     """
     recipe = inheriting.recipe
-    if networks:
-        epochs = epochs_of(recipe.epochs, inheriting.teacher.network, networks)
-        recipe = replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs_of(epochs))
+    epochs = epochs_of(recipe.epochs, objective.target / parent_cost(space, objective.of))
+    recipe = replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs_of(epochs))
     if recipe.teacher or not recipe.teacher_weight:
         return recipe
     return replace(recipe, teacher=str(inheriting.teacher.weights))
 
 
-def epochs_of(epochs: int, parent: Architecture, networks: Sequence[Architecture]) -> int:
-    """Return the epochs that take the most expensive network about as many multiply-adds as
-    `epochs` epochs take the parent; at most `LONGEST` times `epochs`."""
-    most = max(cost(network).flops for network in networks)
-    return round(epochs * min(LONGEST, max(1.0, cost(parent).flops / most)))
+def epochs_of(epochs: int, share: float) -> int:
+    """Return the epochs that take a network about as much computation as `epochs` the parent.
+
+    share  cost of the network as a share of the parent's.
+
+    The result is at most `LONGEST` times `epochs`.
+    """
+    return round(epochs * min(LONGEST, max(1.0, 1 / share)))
 
 
 def fine_tune_finalists(
@@ -90,15 +94,16 @@ def fine_tune_finalists(
     searched   history of that search, whose space and objective are used.
     folder     folder of that search; trainings in it are resumed.
 
-    Each training has its own folder in `folder`/finalists, with its weights.
+    Each training has its own folder in `finalists_folder`, with its weights. The history also
+    contains networks that an earlier run of the search chose.
     """
     space, objective = searched.space, searched.objective
-    place = (folder / FOLDER).resolve()
-    place.mkdir(exist_ok=True)
-    recipe = tuning_recipe(inheriting, [space.decode(each) for each in genotypes])
+    place = finalists_folder(folder, inheriting, config).resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    recipe = tuning_recipe(inheriting, space, objective)
     history = History(space, objective)
     plan = Plan(
-        budget=len(genotypes),
+        budget=len(genotypes),  # and those of an earlier run with other finalists, see below
         seed=config.seed,
         finalists=min(SEEDED, len(genotypes)),
         repeats=config.repeats,
@@ -136,6 +141,8 @@ def fine_tune_finalists(
     described = _described(inheriting, recipe)
     with open_study(storage, name, identity, resume=True) as study:
         study.sync(history)
+        new = int((~history.contains(genotypes)).sum())
+        plan = replace(plan, budget=max(1, study.started + new))
         workers = OnCluster(
             make, space, described, slots(config, trains=True), timeout=config.timeout
         )
@@ -144,6 +151,24 @@ def fine_tune_finalists(
         finally:
             workers.close()
     return history
+
+
+def finalists_folder(folder: Path, inheriting: Inheriting, config: SearchConfig) -> Path:
+    """Return the folder of the trainings.
+
+    It is in `folder`, that of the search for one target. If several drivers share a study, it is
+    next to the teacher, because every driver needs all results.
+    """
+    if config.storage is None:
+        return folder / FOLDER
+    content = {
+        **inheriting.identity,
+        "recipe": inheriting.recipe.to_dict(),
+        "quantised": inheriting.quantised,
+        "study": config.study,
+        "storage": without_password(config.storage),
+    }
+    return inheriting.teacher.folder / FOLDER / key_of(content)[:32]
 
 
 def _inheritance(source: str, data: Data, recipe: Recipe) -> Inheritance:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from nas.asha import Asha
 from nas.evaluators.base import Evaluator
 from nas.evaluators.inherited import Inherited
@@ -22,9 +24,10 @@ from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from train.data import load
 from train.data.summary import DataSummary, summarise
-from train.length import enough_epochs, names_epochs
+from train.distill import check_teacher
+from train.length import check_batch, enough_epochs, names_epochs
 from train.parents import Parent, load_parent
-from train.parser import print_notes
+from train.parser import check_device, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, preset
 from train.start import check_pretrained_start
 from train.state import resolved
@@ -121,6 +124,11 @@ class Inheriting:
         return make, Starting(strategy)
 
 
+def parent_cost(space: SearchSpace, name: str) -> float:
+    """Return a cost of the parent, the network of the first options of its space."""
+    return space.costs(np.zeros((1, len(space.choices)), np.int8)).get(name)[0].item()
+
+
 def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
     """Return the config with all options set, the measurement, and the space of the parent.
 
@@ -131,7 +139,7 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
     assert config.parent is not None
     if config.data is None:
         raise ValueError("--data is missing; --parent needs images, e.g. --data imagefolder:DIR")
-    parent = load_parent(config.parent)
+    check_device(config.device, local=config.address is None)
     name = RECIPE if config.recipe == SearchConfig.recipe else config.recipe
     recipe = change(preset(name), config.changes)
     check_pretrained_start(recipe)
@@ -139,7 +147,10 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
         raise ValueError("--set minival: the search needs held-out images; use e.g. minival=0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
+    parent = load_parent(config.parent)
     network = _fitted(parent, config, data)
+    check_batch(recipe, data.train)
+    check_teacher(recipe, len(data.classes))
     if not names_epochs(config.changes):
         epochs = EPOCHS if name == RECIPE else recipe.epochs
         epochs = enough_epochs(recipe, data.train, epochs=epochs)

@@ -37,8 +37,11 @@ def page(folder: Path) -> str:
 def parent_sections(outcome: Mapping[str, Any]) -> list[str]:
     """Return two sections: the found networks, and all networks compared with the parent.
 
-    outcome  the entry "outcome" of search.json.
+    outcome  the entry "outcome" of search.json. Before the first target is finished, the only
+             section says so.
     """
+    if not outcome.get("teacher") or not outcome.get("targets"):
+        return [section("Found networks", note("No target of the search is finished."))]
     return [_summary(outcome), _networks(outcome)]
 
 

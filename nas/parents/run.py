@@ -15,8 +15,8 @@ import numpy as np
 from nas.evaluators.finetuned import WEIGHTS, read_result, training_folder
 from nas.history import History
 from nas.parents import report
-from nas.parents.finalists import FOLDER, fine_tune_finalists
-from nas.parents.inheriting import Inheriting, prepare_parent
+from nas.parents.finalists import FOLDER, finalists_folder, fine_tune_finalists
+from nas.parents.inheriting import Inheriting, parent_cost, prepare_parent
 from nas.parents.int8 import measure_int8, read_int8
 from nas.parents.measured import Times, chosen_finalists, distinct
 from nas.parents.result import ParentResult, TargetResult, Tuned
@@ -28,13 +28,15 @@ from nas.search.measured import run_job
 from nas.search.record import Earlier
 from nas.search.targets import objective_of
 from nas.stopped import TooManyFailures
+from nas.storage.database import Database
 from search_spaces.cost import cost, cost_label, cost_text, split_cost
 from search_spaces.staged import StagedSpace
 from train.data import Data, load
 from vbs import signals
 from vbs.config import given_values, options
-from vbs.failures import InfrastructureError, infrastructure_error
+from vbs.failures import Failure, InfrastructureError, infrastructure_error
 from vbs.folder import results_folder
+from vbs.json_text import parse_json
 from vbs.progress import labelled
 from vbs.text import shell_word
 from vbs.units import short
@@ -55,7 +57,13 @@ def run_parent_search(
     Raises ValueError before any training if options, parent and images do not fit.
     """
     own_teacher = config.cache == "off"
-    config, inheriting, space = prepare_search(config)
+    if own_teacher and config.storage is not None:
+        raise ValueError(
+            "--cache: off is not allowed with --parent and --storage; the drivers share the "
+            "fine-tuned parent and the finalists in the folder of the cache"
+        )
+    resumed = Path(out) if earlier is not None and out else None
+    config, inheriting, space = prepare_search(config, resumed)
     digests = {"parent_sha256": inheriting.teacher.parent.digest}
     record.check_same(earlier, config, digests)
     with results_folder(
@@ -65,17 +73,25 @@ def run_parent_search(
             teacher = replace(inheriting.teacher, folder=place / "teacher")
             inheriting = replace(inheriting, teacher=teacher)
         past = earlier.seconds if earlier else 0.0
-        return _Run(place, config, inheriting, space, digests, started - past).run()
+        kept = parse_json((place / FILES[0]).read_bytes())["outcome"] if resumed else {}
+        return _Run(place, config, inheriting, space, digests, started - past, kept).run()
 
 
-def prepare_search(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
+def prepare_search(
+    config: SearchConfig, earlier: Path | None = None
+) -> tuple[SearchConfig, Inheriting, StagedSpace]:
     """Return the result of `prepare_parent` after checking all targets.
+
+    earlier  folder of a resumed search; None for a new search.
 
     Raises ValueError if options, parent, images and targets do not fit.
     """
     config, inheriting, space = prepare_parent(config)
     for each in config.of_targets():  # report invalid targets before any training
-        _check_below_parent(aims(each, space, fallback="predictor"))
+        place = None if earlier is None else _target_folder(earlier, each)
+        _check_below_parent(aims(each, space, fallback="predictor", earlier=place))
+    if config.storage is not None:
+        Database(config.storage).close()  # reports a wrong URL
     return config, inheriting, space
 
 
@@ -83,6 +99,7 @@ def prepare_search(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
 class _Run:
     """A run in its folder.
 
+    kept          outcome of the earlier run that is resumed, until its results are replaced.
     targets       results of the targets so far.
     parent_times  measured times of the parent in seconds.
     """
@@ -93,13 +110,14 @@ class _Run:
     space: StagedSpace
     digests: Mapping[str, str]
     started: float
+    kept: Mapping[str, Any]
     targets: list[TargetResult] = field(default_factory=list)
     parent_times: Mapping[str, float] = field(default_factory=dict)
 
     def run(self) -> ParentResult:
         """Run all steps, write the results, and return them."""
         self.write("running", "")
-        status, reason = "finished", ""
+        status, reason, resumable = "finished", "", True
         try:
             teacher, config = self.inheriting.teacher, self.config
             fine_tune(teacher, config, device=config.device)
@@ -119,8 +137,10 @@ class _Run:
             status, reason = "failed", str(error)
         except (InfrastructureError, OSError) as error:
             status, reason = "failed", str(infrastructure_error(error))
+        except Failure as error:  # of the parent's training, which would fail again
+            status, reason, resumable = "failed", str(error), False
         with signals.deferred():
-            if status != "finished":
+            if status != "finished" and resumable:
                 reason = reason or status
                 resume = f"--resume --out {shell_word(str(self.folder))} continues"
                 reason = f"{reason}; {resume}"
@@ -132,8 +152,7 @@ class _Run:
 
     def search(self, config: SearchConfig) -> tuple[str, str] | None:
         """Search and fine-tune for one target; returns status and reason if it was not finished."""
-        text = _text_of(config)
-        place = self.folder / f"target-{text}"
+        text, place = _text_of(config), _target_folder(self.folder, config)
         if config.storage is not None:  # each target is a separate study in a database
             config = replace(config, study=f"{config.study}-{text}")
         earlier = None
@@ -162,9 +181,11 @@ class _Run:
             folder=place,
             data=self.data,
         )
-        networks = _tuned(named, history, place / FOLDER, times)
+        trainings = finalists_folder(place, self.inheriting, config)
+        networks = _tuned(_with_earlier(named, history), history, trainings, times)
         if not networks:
             return "failed", f"no network was fine-tuned for the target {text}"
+        networks = [_inside(network, place / FOLDER) for network in networks]
         shutil.copyfile(networks[0].weights, place / WEIGHTS)
         self.targets.append(TargetResult(text, place, networks))
         self.write("running", "")
@@ -203,18 +224,21 @@ class _Run:
             teacher=_teacher_row(self.inheriting, self.parent_times).as_row(self.folder)
             if teacher.is_ready
             else None,
-            targets={
+            targets=self.kept.get("targets", {})
+            | {
                 each.text: [network.as_row(self.folder) for network in each.networks]
                 for each in self.targets
             },
-            notes=report.notes(self.result(status, reason)) if self.targets else [],
+            notes=report.notes(self.result(status, reason))
+            if self.targets
+            else self.kept.get("notes", []),
         )
 
 
 def _check_below_parent(aimed: Aims) -> None:
     """Raise ValueError if the parent itself is within the target, which needs no search."""
     space, of, target = aimed.space, aimed.objective.of, aimed.objective.target
-    parent = space.costs(np.zeros((1, len(space.choices)), np.int8)).get(of)[0].item()
+    parent = parent_cost(space, of)
     if target < parent:
         return
     least, _ = space.cost_range(of)
@@ -223,6 +247,24 @@ def _check_below_parent(aimed: Aims) -> None:
         f"{cost_text(of, parent)} {cost_label(of)} (the smallest sub-network: "
         f"{cost_text(of, least)})"
     )
+
+
+def _with_earlier(named: Mapping[str, np.ndarray], history: History) -> dict[str, np.ndarray]:
+    """Return the named networks and those that an earlier run of the search fine-tuned."""
+    found = dict(named)
+    for genotype in np.unique(history.genotypes[history.seed == 0], axis=0):
+        if not any((genotype == each).all() for each in found.values()):
+            found[f"found earlier {len(found)}"] = genotype
+    return found
+
+
+def _inside(network: Tuned, folder: Path) -> Tuned:
+    """Return the network with its weights in `folder`, to which they are copied if necessary."""
+    place = folder / network.weights.parent.name / WEIGHTS
+    if not place.is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(network.weights, place)
+    return replace(network, weights=place)
 
 
 def _tuned(
@@ -296,6 +338,11 @@ def _teacher_row(inheriting: Inheriting, times: Mapping[str, float]) -> Tuned:
         teacher.weights,
         in_float,
     )
+
+
+def _target_folder(folder: Path, config: SearchConfig) -> Path:
+    """Return the folder of the search for one target."""
+    return folder / f"target-{_text_of(config)}"
 
 
 def _text_of(config: SearchConfig) -> str:

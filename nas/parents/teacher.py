@@ -17,7 +17,7 @@ from train.recipe import NORM_STATISTICS, Recipe
 from train.run import TrainConfig, TrainResult, run_training
 from train.run.config import RECORD
 from vbs.console import print_err
-from vbs.failures import InfrastructureError
+from vbs.failures import Failure
 from vbs.folder import write_whole
 from vbs.json_text import parse_json
 from vbs.lock import owned
@@ -112,7 +112,7 @@ def fine_tune(teacher: Teacher, data: DataOptions, *, device: str) -> None:
     """Train the teacher, or resume its training, unless it is ready.
 
     If another process trains it, wait for that process. Raises KeyboardInterrupt after an
-    interruption, and InfrastructureError if the training fails.
+    interruption, and Failure if the training fails.
     """
 
     def config() -> TrainConfig:
@@ -220,7 +220,10 @@ def _run(
     if result.status == "interrupted":
         raise KeyboardInterrupt
     if result.status != "finished":
-        raise InfrastructureError(f"{name}: the training failed ({result.reason})")
+        raise Failure(
+            f"{name}: the training failed ({result.reason}); start the search again with other "
+            "values of --set"
+        )
 
 
 def _is_finished(run: Path) -> bool:

@@ -206,6 +206,8 @@ class SearchConfig(
             object.__setattr__(self, "evaluator", INHERITED)
         if self.evaluator != INHERITED:
             raise ConfigError("evaluator", "leave it out; --parent determines the evaluator")
+        if self.on is not None:
+            raise ConfigError("on", "a search with --parent measures this machine; leave it out")
         if self.reward == SearchConfig.reward:  # the most accurate network within the limits
             object.__setattr__(self, "reward", "feasible")
         for name in given_values(self):

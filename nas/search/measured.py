@@ -72,7 +72,9 @@ def _in_folder(
 ) -> SearchResult:
     """Run the search in its folder; `study` is that of --storage, or None."""
     file, seconds = (folder / "study.db").resolve(), earlier.seconds if earlier else 0.0
-    if earlier and study is None and not file.is_file():
+    # a search that was killed before its first evaluation may have no study yet
+    begun = earlier and (earlier.evaluated or (folder / "history.parquet").is_file())
+    if begun and study is None and not file.is_file():
         if isinstance(job.measuring, OwnEvaluator) and (folder / "history.parquet").is_file():
             raise ValueError(f"resume: the search in {folder} has no workers; leave --workers out")
         raise ValueError(

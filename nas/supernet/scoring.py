@@ -31,7 +31,7 @@ from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from train.data import Data, load
 from train.data.summary import DataSummary, summarise
-from train.length import names_epochs
+from train.length import check_batch, names_epochs
 from train.parser import check_device, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, preset
 from train.start import check_random_start
@@ -188,11 +188,7 @@ def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, Stage
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {config.data} has one class; there is nothing to learn")
-    if data.train < recipe.batch:
-        raise ValueError(
-            f"batch: {recipe.batch} is more than the {data.train:,} training images; use a smaller "
-            f"one, e.g. --set batch={max(1, data.train // 8)}"
-        )
+    check_batch(recipe, data.train)
     config.check_sizes()
     name = config.space or "compact"
     space = data_space.space_for(

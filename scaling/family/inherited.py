@@ -133,9 +133,9 @@ def write_member_weights(
     norm statistics are recalibrated if that improves the accuracy, and the row gets the accuracy on
     the held-out images.
     """
-    folder.mkdir(exist_ok=True)
     parent = cut.parent
     recipe, data = _images(cut)
+    folder.mkdir(exist_ok=True)
     verb = "inherits" if len(members) == 1 else "inherit"
     print_err(f"weights: {counted(len(members), 'member')} {verb} from {parent.source}")
     inherited = _inheritance(parent, recipe, data)

@@ -141,6 +141,6 @@ def held_out(
         raise ValueError(
             f"minival: {share:g} of {len(labels)} images takes no image of any class (a class "
             f"needs {enough(share)}), and there are {counted(labels, classes)}; {remedy} "
-            "(--set minival=...), or 0 for none"
+            "(--set minival=...)"
         )
     return kept, held

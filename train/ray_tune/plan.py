@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
-from train.length import first_judged, lengthened, names_epochs, steps_per_epoch
+from train.length import check_batch, first_judged, lengthened, names_epochs, steps_per_epoch
 from train.parser import FACTOR, print_notes
 from train.ray_tune.config import TuneConfig
 from train.recipe import Recipe
@@ -157,8 +157,11 @@ def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
 
 def _fitted_trials(plan: Plan, data: Data) -> list[Trial]:
     """Return the trials with their names, and with sizes and lengths that depend on the data."""
+    from train.distill import check_teacher
     from train.state import resolved
 
+    # all trials have the same teacher
+    check_teacher(Recipe.from_dict(plan.trials[0]["recipe"]), len(data.classes))
     whole: dict[str, Trial] = {}
     processes = plan.config.processes_per_trial
     for trial in plan.trials:
@@ -167,11 +170,7 @@ def _fitted_trials(plan: Plan, data: Data) -> list[Trial]:
         recipe = resolved(Recipe.from_dict(trial["recipe"]), architecture)
         if not plan.own_epochs:
             recipe = lengthened(recipe, len(data.train))
-        if len(data.train) < recipe.batch:
-            raise ValueError(
-                f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train "
-                f"on; use e.g. --set batch={max(1, min(128, len(data.train) // 8))}"
-            )
+        check_batch(recipe, len(data.train))
         if recipe.batch % processes:
             raise ValueError(f"batch: {recipe.batch} cannot be shared among {processes} processes")
         name = f"{architecture.key}-s{recipe.seed}"

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train import record
-from train.length import lengthened, names_epochs
+from train.length import check_batch, lengthened, names_epochs
 from train.loggers.catalog import import_own
-from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of
 from train.run.config import COMMAND, TrainConfig
 from train.run.record import Training, check_same, read_training
@@ -110,6 +109,7 @@ def _with_data(
     """Load the images, fit the training to them, and return the initial network, if any."""
     from train.data import load
     from train.data.reading import Reading
+    from train.distill import check_teacher
     from train.state import resolved
 
     config, architecture, recipe = training.config, training.architecture, training.recipe
@@ -123,7 +123,8 @@ def _with_data(
     )
     if resumed:
         check_same(training.data_settings, data)
-    check_batch(recipe, data)
+    check_batch(recipe, len(data.train))
+    check_teacher(recipe, len(data.classes))
     architecture = replace(architecture, classes=len(data.classes))
     recipe = resolved(recipe, architecture)
     if not resumed and not names_epochs(config.changes):
@@ -135,15 +136,6 @@ def _with_data(
         return training, data, None
     training, network = _initialised(training)
     return training, data, network
-
-
-def check_batch(recipe: Recipe, data: Data) -> None:
-    """Raise ValueError if a batch is larger than the training split."""
-    if len(data.train) < recipe.batch:
-        raise ValueError(
-            f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train on; "
-            f"use e.g. --set batch={max(1, min(128, len(data.train) // 8))}"
-        )
 
 
 def _initialised(training: Training) -> tuple[Training, Network]:

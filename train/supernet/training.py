@@ -24,6 +24,7 @@ from train import checkpoint as files
 from train.data import Data, Step
 from train.data.augment import mix
 from train.distributed import limit_threads, pick_device
+from train.length import check_batch
 from train.memory_use import keep_freed_memory
 from train.optimizer import learning_rate, optimizer, set_learning_rate
 from train.progressive import phase
@@ -194,11 +195,7 @@ def _train(
     report: Callable[[int, int, float], None] | None,
 ) -> None:
     recipe, split = training.recipe, training.data.train
-    if len(split) < recipe.batch:
-        raise ValueError(
-            f"batch: {recipe.batch} is more than the {len(split):,} training images; use a "
-            "smaller one"
-        )
+    check_batch(recipe, len(split))
     per_epoch = len(split.order(np.random.default_rng((recipe.seed, 0)), recipe.batch))
     steps = per_epoch * recipe.epochs
     saved, past = -math.inf, _clocks(where)  # the first checkpoint follows the first step

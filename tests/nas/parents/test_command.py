@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from search_spaces.architecture import Architecture
@@ -122,6 +123,59 @@ def test_a_killed_search_resumes(place: Path) -> None:
     assert record["status"] == "finished"
 
 
+@pytest.mark.slow
+def test_a_search_that_was_killed_before_its_first_score_resumes(place: Path) -> None:
+    target = ["--target-flops", str(int(WHOLE * 0.4)), "--seed", "5"]
+    process = start(place, *words(place, *target, "--out", "early"))
+    while not list((place / "early").glob("target-*/search.json")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (searched,) = (place / "early").glob("target-*")
+    for file in searched.glob("study.db*"):  # a kill may come before they are written
+        file.unlink()
+    code, _, err = command(place, "--resume", "--out", "early")
+    assert code == 0, err
+
+
+@pytest.mark.slow
+def test_a_larger_budget_fine_tunes_its_finalists_and_keeps_the_earlier_ones(place: Path) -> None:
+    target = ["--target-flops", str(int(WHOLE * 0.6)), "--seed", "4", "--strategy", "random"]
+    code, _, err = command(place, *words(place, *target, "--out", "grown"))
+    assert code == 0, err
+    record = place / "grown" / "search.json"
+
+    def found() -> dict[str, list[str]]:
+        (rows,) = json.loads(record.read_text())["outcome"]["targets"].values()
+        return {row["key"]: row["test_top1"] for row in rows if row["kind"] == "found"}
+
+    first = found()
+    more = ["--resume", "--out", "grown", "--budget", "12"]
+    code, _, err = command(place, *more)
+    assert code == 0, err
+    assert first.items() <= found().items()
+    (searched,) = (place / "grown").glob("target-*")
+    history = pd.read_parquet(searched / "history.parquet")
+    best = history.loc[history["reward"].idxmax(), "key"]
+    assert best in found()
+
+
+@pytest.mark.slow
+def test_a_second_driver_of_a_finished_search_trains_nothing(place: Path) -> None:
+    target = ["--target-flops", str(int(WHOLE * 0.3)), "--storage", "sqlite:///shared.db"]
+    outs = []
+    for name in ("one", "two"):
+        code, _, err = command(place, *words(place, *target, "--out", name))
+        assert code == 0, err
+        (rows,) = json.loads((place / name / "search.json").read_text())["outcome"][
+            "targets"
+        ].values()
+        assert all((place / name / row["weights"]).is_file() for row in rows)
+        outs.append([(row["key"], row["test_top1"]) for row in rows])
+    assert outs[0] == outs[1]
+
+
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
@@ -136,6 +190,20 @@ def test_a_killed_search_resumes(place: Path) -> None:
         (["--target-flops", "5M", "--space", "compact"], "--space: a search with --parent does no"),
         (["--target-flops", "5M", "--classes", "7"], "classes: 7 is not allowed; the data have 3"),
         (["--target-flops", "5M", "--resolution", "2"], "resolution: 2 px is not allowed; the pa"),
+        (["--target-flops", "5M", "--set", "batch=200"], "batch: 200 images are more than the 96"),
+        (["--target-flops", "5M", "--set", "stem=frozen"], "stem: frozen is not allowed for a net"),
+        (["--target-flops", "5M", "--set", "teacher=no"], "teacher: no does not exist"),
+        (["--target-flops", "5M", "--device", "tpu"], "device: 'tpu' is unknown"),
+        (["--target-flops", "5M", "--on", "zcu102"], "--on: a search with --parent measures this"),
+        (["--target-flops", "5M", "--storage", "no"], "--storage: the value is not a database URL"),
+        (
+            ["--target-flops", "500K", "--storage", "sqlite:////nowhere/s.db"],
+            "storage: sqlite:////nowhere/s.db: the folder /nowhere",
+        ),
+        (
+            ["--target-flops", "5M", "--storage", "sqlite:///s.db", "--cache", "off"],
+            "--cache: off is not allowed with --parent and --storage",
+        ),
         (["--target-flops", "5M", "--score", "luck"], "--score: 'luck' is unknown"),
         ([], "--target-flops is missing"),
     ],
