@@ -200,6 +200,9 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(suffix, tmp_path)
         ("{tmp}/none", " does not exist; give a run, a .safetensors file, timm:NAME"),
         ("{tmp}", "has no best.safetensors"),
         ("{tmp}/search", r"is the folder of a search; train its network first: train\.run .*best"),
+        ("{tmp}/inside", r"search from pretrained weights; use .*/inside/target-5M$"),
+        ("timm:", "timm has no pretrained weights ''; "),
+        ("timm:../../etc", "timm has no pretrained weights '../../etc'; see timm.list_pretrained"),
         (
             "{tmp}/interrupted",
             r"its training was interrupted before the first epoch ended; resume it: .* "
@@ -218,6 +221,8 @@ def test_a_source_that_is_none_is_one_line(source, said, tmp_path):
     (tmp_path / "text.safetensors").write_text("no weights")
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "best.json").write_text("{}")
+    (tmp_path / "inside" / "target-5M").mkdir(parents=True)
+    (tmp_path / "inside" / "target-5M" / "best.safetensors").touch()
     for status, outcome in (("interrupted", {}), ("failed", {"failed": "out of memory"})):
         (tmp_path / status).mkdir()
         write_run(tmp_path / status, {}, {}, status=status, **outcome)

@@ -15,6 +15,7 @@ import pytest
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
+from tests.commands import report
 from tests.commands import search as run
 from tests.nas.parents import toys
 from train.checkpoint import read_weights
@@ -140,6 +141,19 @@ def test_a_search_that_was_killed_before_its_first_score_resumes(place: Path) ->
 
 
 @pytest.mark.slow
+def test_a_parent_whose_training_diverges_would_diverge_again(place: Path) -> None:
+    more = ["--set", "lr=1e3", "--set", "schedule=constant", "--cache", "off", "--out", "diverged"]
+    code, _, err = command(place, *words(place, "--target-flops", str(int(WHOLE * 0.5)), *more))
+    assert code == 1
+    last = err.splitlines()[-1]
+    assert "teacher: the training failed" in last
+    assert "start the search again with other values of --set" in last
+    assert "continues" not in last
+    # the page says that there is nothing to show
+    assert report([str(place / "diverged"), "--out", str(place / "diverged.html")]) == 0
+
+
+@pytest.mark.slow
 def test_a_larger_budget_fine_tunes_its_finalists_and_keeps_the_earlier_ones(place: Path) -> None:
     target = ["--target-flops", str(int(WHOLE * 0.6)), "--seed", "4", "--strategy", "random"]
     code, _, err = command(place, *words(place, *target, "--out", "grown"))
@@ -235,6 +249,7 @@ def test_mistakes_are_one_line_before_anything_is_trained(
     ("source", "complaint"),
     [
         ("nowhere.safetensors", "does not exist"),
+        ("https://host/weights.safetensors", "URLs are not supported; download the file"),
         ("package:efficientnet_lite9", "package: 'efficientnet_lite9' is unknown; did you mean"),
         ("weights.pth", "is a pickle, which may run any program"),
         ("", "the name is empty"),
