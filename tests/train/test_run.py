@@ -192,6 +192,11 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--recipe", "proxie"], "did you mean proxy"),
         (["NET", "--data", "DATA", "--set", "epoch=3"], "no field 'epoch'; did you mean epochs"),
         (["NET", "--data", "DATA", "--set", "lr=fast"], "lr is a number"),
+        (["NET", "--data", "DATA", "--epochs", "1"], "field of the recipe: use --set epochs=1"),
+        (["NET", "--data", "DATA", "--set-lr=0.1"], "--set-lr is unknown; it is a field of"),
+        (["NET", "--data", "DATA", "--epoch", "3"], "did you mean --set epochs=3"),
+        (["NET", "--data", "DATA", "--batch-size", "3"], "did you mean --set batch=3"),
+        (["NET", "--data", "DATA", "--weight-decay"], "use --set weight_decay=VALUE"),
         (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
         (
             ["NET", "--data", "DATA", "--set", "batch=8", "--init", "nowhere"],
