@@ -70,5 +70,4 @@ On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to resume), run.json (settings and
 result), curves.csv and curves.png, confusion.png, mistakes.png, report.html,
 test_predictions.parquet and tensorboard/.""",
-    interrupted="interrupted; nothing was trained yet",
 )
