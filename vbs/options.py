@@ -105,13 +105,14 @@ class Request(NamedTuple):
 
 
 def _call(command: Command, request: Request) -> Any:
-    # values are converted before the command is imported: imports of torch take seconds, and a
-    # mistake is reported without them
+    # values are converted and files are looked up before the command is imported: imports of torch
+    # take seconds, and a mistake is reported without them
     if command.record and request.resume:
         changes = partial(command.config, request.values)
         run = load(command.run)
         return run(None, out=request.out, resume=True, changes=changes, **request.switches)
     config = from_values(command.config, request.values)
+    config.check_files()
     run = load(command.run)
     if not command.record:
         return run(config, **request.switches)
