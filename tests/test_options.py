@@ -14,7 +14,7 @@ import pytest
 
 from vbs.config import Config, from_values, groups, option
 from vbs.options import Command, parser_of, read_request, words_of
-from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
+from vbs.units import megabytes, parse_quantity, parse_seconds, quantity_text, seconds_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,6 +102,17 @@ def test_texts_of_quantities_and_times_are_short() -> None:
         "20ms",
         "1.5h",
         "3us",
+    ]
+
+
+def test_sizes_of_files_are_in_megabytes() -> None:
+    sizes = (12_345, 999_600, 3_812_000, 13_510_000, 1_234_500_000)
+    assert [megabytes(size) for size in sizes] == [
+        "0.0123 MB",
+        "1 MB",
+        "3.81 MB",
+        "13.5 MB",
+        "1,234.5 MB",
     ]
 
 
