@@ -103,11 +103,16 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
     found = load_object(name, what="strategy")
     if isinstance(found, type) or not hasattr(found, "propose"):
         found = _made(found, name, what="strategy", space=space, objective=objective)
-    has_method = callable(getattr(found, "propose", None))
-    if not has_method or not hasattr(found, "generation"):
-        lacks = "number generation" if has_method else "method propose(history, count, rng)"
-        raise ValueError(f"strategy: {shortened(name)} has no {lacks}; see docs/extend.md")
-    return OwnStrategy(name, found)
+    if not callable(getattr(found, "propose", None)):
+        lacks = "has no method propose(history, count, rng); see docs/extend.md"
+    elif not hasattr(found, "generation"):
+        lacks = (
+            "needs an attribute generation: the number of proposals per call, such as "
+            "generation = 20"
+        )
+    else:
+        return OwnStrategy(name, found)
+    raise ValueError(f"strategy: {shortened(name)} {lacks}")
 
 
 class OwnStrategy:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vbs.config import Config, from_values, groups, option
 from vbs.options import Command, parser_of, read_request, words_of
-from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
+from vbs.units import megabytes, parse_quantity, parse_seconds, quantity_text, seconds_text
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +103,46 @@ def test_texts_of_quantities_and_times_are_short() -> None:
         "1.5h",
         "3us",
     ]
+
+
+def test_sizes_of_files_are_in_megabytes() -> None:
+    sizes = (12_345, 999_600, 3_812_000, 13_510_000, 1_234_500_000)
+    assert [megabytes(size) for size in sizes] == [
+        "0.0123 MB",
+        "1 MB",
+        "3.81 MB",
+        "13.5 MB",
+        "1,234.5 MB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "complaint"),
+    [
+        ("train.run", "efficientnet_b0 --data ./gone", "data: './gone' is unknown"),
+        ("train.run", "efficientnet_b0 --data imagefolder:gone", "gone does not exist"),
+        ("train.run", "efficientnet_b0 --data gone.zip", "gone.zip does not exist"),
+        ("train.run", "efficientnet_b0 --data cifar10 --epochs 1", "use --set epochs=1"),
+        ("train.predict", "gone photo.jpg", "network: gone does not exist"),
+        ("train.predict", "{tmp} gone.jpg", "images: gone.jpg does not exist"),
+        ("train.export", "gone --to onnx", "gone does not exist"),
+    ],
+)
+def test_a_missing_file_is_reported_without_importing_torch(
+    program: str, words: str, complaint: str, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from vbs.command import command_line; "
+        "code = command_line(sys.argv[1], sys.argv[2:]); "
+        "sys.exit(3 if 'torch' in sys.modules or 'numpy' in sys.modules else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, program, *words.format(tmp=tmp_path).split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert complaint in done.stderr

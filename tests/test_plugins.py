@@ -682,7 +682,7 @@ def bad_space():
         (["--strategy", "broken.py:Wide"], "return option indices, an integer array"),
         (["--strategy", "broken.py:Beyond"], "return option indices, an integer array"),
         (["--strategy", "broken.py:Two"], "has the generation 'two'; use a whole number from 1"),
-        (["--strategy", "broken.py:Single"], "Single has no number generation; see docs/extend.md"),
+        (["--strategy", "broken.py:Single"], "Single needs an attribute generation: "),
         (["--strategy", "broken.py:Unmade"], "RuntimeError: not today (broken.py:30)"),
         (["--strategy", "broken.py:ends"], "strategy: ends failed: SystemExit"),
         (["--strategy", "builtins:int"], "strategy: "),

@@ -19,7 +19,7 @@ from typing import Any
 
 from vbs.console import print_err
 from vbs.folder import write_whole
-from vbs.progress import Pulse, label, timing
+from vbs.progress import Pulse, label
 from vbs.tables import Console
 from vbs.text import csv_cell, printable
 from vbs.units import clock
@@ -225,7 +225,7 @@ class Progress:
         self._started, self._label = time.monotonic(), label()
         self._marks = [(self._started, self._step)] * 2  # start of the last two epochs
         self._next = 0.0  # time of the next redraw of the bar
-        self._first = True
+        self._first, self._resumed = True, bool(history)
         self._pulse = Pulse(lambda: print_err(self._within()))
 
     def __enter__(self) -> Progress:
@@ -256,7 +256,7 @@ class Progress:
     def step(self, step: int, loss: float | None = None) -> None:
         """Report an optimizer step; pass `loss` only now and then, reading it synchronises."""
         if self._first:  # a run resumed within an epoch is beyond the last step of its history
-            self._first = False
+            self._first, self._resumed = False, self._resumed or step > 1
             self._marks = [(self._started, step - 1)] * 2
         self._step = step
         if loss is not None:
@@ -321,10 +321,16 @@ class Progress:
     def _within(self) -> str:
         """Return a line on the progress within a long epoch."""
         epoch = min(int(self._row.get("epoch") or 0) + 1, self._epochs)
-        spent = time.monotonic() - self._started
         at = f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}, step {self._step:,}"
-        times = timing(spent, self._left())
-        return f"{self._label}{at} of {self._steps:,}, {times}"
+        parts = [f"{self._label}{at} of {self._steps:,}", self._spent()]
+        if not math.isnan(left := self._left()):
+            parts.append(f"{clock(left)} left")
+        return ", ".join(parts)
+
+    def _spent(self, width: int = 0) -> str:
+        """Return the time of this run, so named if the run is resumed."""
+        text = f"{clock(time.monotonic() - self._started):>{width}} elapsed"
+        return f"{text} since --resume" if self._resumed else text
 
     def _line(self) -> str:
         """Return a line on an epoch, without values that were not measured."""
@@ -342,7 +348,7 @@ class Progress:
             parts.append(f"ema top-1 {averaged:5.2f}%")
         if (speed := row.get("images_per_second")) is not None:
             parts.append(f"{speed:>7,.0f} images/s")
-        parts.append(f"{clock(time.monotonic() - self._started):>7} elapsed")
+        parts.append(self._spent(7))
         if not math.isnan(left := self._left()):
             parts.append(f"{clock(left):>7} left")
         return ", ".join(parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from train.loggers.catalog import LOGGERS
 from train.parser import absolute_data
-from train.recipe import PRESETS
+from train.recipe import CHANGEABLE, PRESETS
 from vbs.config import Config, option
 from vbs.paths import absolute
 from vbs.processes import available_cpus
@@ -82,6 +82,7 @@ class TrainingOptions(Config):
         (),
         flag="set",
         metavar="FIELD=VALUE",
+        fields=CHANGEABLE,
         help="change a field of the recipe (repeatable)",
     )
     fidelity: str | None = option(
@@ -106,6 +107,7 @@ class RecipeOptions(Config):
         (),
         flag="set",
         metavar="FIELD=VALUE",
+        fields=CHANGEABLE,
         help="change a field of the recipe, e.g. --set epochs=3 --set lr=0.1 (repeatable)",
     )
 

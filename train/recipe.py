@@ -213,28 +213,29 @@ OF_TEACHER = ("teacher", "teacher_weight", "temperature")
 OF_MUON = ("muon_lr", "muon_weight_decay")
 LATER = ("elastic", "norm_bias_factor", "stem", "alternating_flip")
 FIELDS: dict[str, Any] = typing.get_type_hints(Recipe)
-LISTED = "fields: " + ", ".join(name for name in FIELDS if name != "name")
+CHANGEABLE = tuple(name for name in FIELDS if name != "name")  # by `--set`
+LISTED = f"fields: {', '.join(CHANGEABLE)}"
 
 
 def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
     """Return the recipe with `field=value` texts of `--set` applied; tuples as mean=0.5,0.5,0.5.
 
     A warm-up that is not set and no longer fits into the epochs keeps its share of the training.
-    Raises ValueError, with a list of all fields, for an unknown field or a value of another type.
+    Raises ValueError, with similar fields or a list of all, for an unknown field, and for a value
+    of another type.
     """
     values: dict[str, Any] = {}
     for text in changes:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set {text}: write it as field=value, e.g. --set epochs=3")
-        if name == "name" or name not in FIELDS:
+        if name not in CHANGEABLE:
             raise ValueError(f"--set {text}: {unknown_field(name)}")
         try:
             values[name] = read_field(value.strip(), FIELDS[name])
         except ValueError:
             raise ValueError(
-                f"--set {text}: {name} is {describe_field(name, FIELDS[name])}, not "
-                f"{quoted(value)}; {LISTED}"
+                f"--set {text}: {name} is {describe_field(name, FIELDS[name])}, not {quoted(value)}"
             ) from None
     epochs = values.get("epochs", recipe.epochs)
     if 1 <= epochs <= recipe.warmup_epochs:
@@ -259,8 +260,7 @@ def check_version(settings: Mapping[str, Any], place: str) -> None:
 
 def unknown_field(name: str) -> str:
     """Return the error message for an unknown field of a recipe."""
-    similar = did_you_mean(name, [each for each in FIELDS if each != "name"])
-    return f"a recipe has no field {quoted(name)}; {f'{similar} {LISTED}'.strip()}"
+    return f"a recipe has no field {quoted(name)}; {did_you_mean(name, CHANGEABLE) or LISTED}"
 
 
 def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:

@@ -49,6 +49,7 @@ class Reporter(Report):
         self._folder, self._recipe, self._here, self._stopped = folder, recipe, here, stopped
         self._loggers = loggers
         self._history: list[dict[str, Any]] = []
+        self.load_reported = False  # whether a note was printed that threads waited
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Reporter:
@@ -84,6 +85,7 @@ class Reporter(Report):
             self._watch = None
             if note and self._here.first:
                 print_err(note)
+                self.load_reported = True
         self._loggers.epoch(row)
         write_curves_csv(self._folder, self._history)
 

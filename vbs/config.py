@@ -90,6 +90,13 @@ class Config:
     def check(self) -> None:
         """Raise ValueError for options that contradict each other; subclasses override this."""
 
+    def check_files(self) -> None:
+        """Raise ValueError for an input file that does not exist; subclasses override this.
+
+        Commands call it before they import torch, which may take half a minute on a busy machine.
+        Their functions check the files themselves, because a config may be older than its files.
+        """
+
     def settings(self) -> dict[str, Any]:
         """Return the values as plain data, for a record."""
         return {

@@ -35,7 +35,7 @@ from vbs.config_file import FileValues, read_values
 from vbs.console import print_err
 from vbs.folder import check_name
 from vbs.programs import COMMANDS
-from vbs.text import one_of, shortened
+from vbs.text import quoted, shell_word, shortened, similar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +105,14 @@ class Request(NamedTuple):
 
 
 def _call(command: Command, request: Request) -> Any:
-    # values are converted before the command is imported: imports of torch take seconds, and a
-    # mistake is reported without them
+    # values are converted and files are looked up before the command is imported: imports of torch
+    # take seconds, and a mistake is reported without them
     if command.record and request.resume:
         changes = partial(command.config, request.values)
         run = load(command.run)
         return run(None, out=request.out, resume=True, changes=changes, **request.switches)
     config = from_values(command.config, request.values)
+    config.check_files()
     run = load(command.run)
     if not command.record:
         return run(config, **request.switches)
@@ -295,7 +296,8 @@ def _add(group: Any, command: Command, name: str) -> None:
             words |= several if known.many else {"action": "append"}
         if known.commas:
             words |= {"action": "extend", "type": parts}
-    group.add_argument(flag(name, command.config), **words)
+    added = group.add_argument(flag(name, command.config), **words)
+    added.fields = known.fields  # for `Parser._refuse_option`
 
 
 _LISTS = (argparse._AppendAction, argparse._ExtendAction)  # actions of options that may be repeated
@@ -321,11 +323,32 @@ class Parser(argparse.ArgumentParser):
         found, rest = parse(*args, **kwargs)
         for word in rest:
             if word.startswith("--"):
-                known = [name for action in self._actions for name in action.option_strings]
-                one_of("option", word.partition("=")[0], known, otherwise="--help lists all")
+                self._refuse_option(word, args[0])
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found
+
+    def _refuse_option(self, word: str, words: Sequence[str]) -> NoReturn:
+        """Raise ValueError for a word that is not an option, with similar options and fields."""
+        typed, equals, value = word.partition("=")
+        after = words[words.index(word) + 1 :] if word in words else ()
+        if not equals and after and not after[0].startswith("--"):
+            value = after[0]
+        value = shell_word(value) if value else "VALUE"
+        known = dict.fromkeys(name for each in self._actions for name in each.option_strings)
+        # fields by the name that is mistaken for an option
+        fields = {
+            f"--{name.replace('_', '-')}": f"{action.option_strings[0]} {name}={value}"
+            for action in self._actions
+            for name in getattr(action, "fields", ())
+        }
+        fields = {name: shown for name, shown in fields.items() if name not in known}
+        named = typed.replace("_", "-").replace("--set-", "--")
+        if named in fields:
+            self.error(f"{typed} is unknown; it is a field of the recipe: use {fields[named]}")
+        near = [fields.get(name, name) for name in similar(typed, [*known, *fields])]
+        hint = f"did you mean {' or '.join(near)}?" if near else "--help lists all"
+        self.error(f"option: {quoted(typed)} is unknown; {hint}")
 
     def _check_words(self, words: Sequence[str]) -> None:
         given: set[str] = set()

@@ -118,6 +118,12 @@ def one_of(what: str, name: str, known: Iterable[str], *, otherwise: str = "") -
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """Return a hint with up to three similar names, as in `one_of`; "" if none is similar."""
+    near = similar(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def similar(name: str, known: Sequence[str]) -> list[str]:
+    """Return up to three similar names, the most similar ones first, as in `one_of`."""
     typed = str(name).removeprefix("--")  # the hyphens would make all options similar
 
     def similarity(candidate: str) -> float:
@@ -128,8 +134,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
         differs = alike != typed.lower().translate(LOOKALIKES)
         return differs, -similarity(candidate), known.index(candidate)
 
-    near = sorted((each for each in known if similarity(each) > 0.5), key=distance)[:3]
-    return f"did you mean {' or '.join(near)}?" if near else ""
+    return sorted((each for each in known if similarity(each) > 0.5), key=distance)[:3]
 
 
 def counted(count: int, noun: str) -> str:

@@ -34,6 +34,12 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
+def megabytes(count: int) -> str:
+    """Format a number of bytes in units of 10^6: 13.5 MB, 0.0123 MB."""
+    size = count / 1e6
+    return f"{size:,.1f} MB" if size >= 10 else f"{size:.3g} MB"
+
+
 def quantity_text(value: float) -> str:
     """Return the shortest text that `parse_quantity` reads as this number: 4M, 1.5K, 385814752."""
     return _text_of(value, {name: each for name, each in _FACTORS.items() if name != "B"}, "")

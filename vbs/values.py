@@ -73,6 +73,8 @@ class Option:
     old      earlier spellings of the option; they are accepted with a warning.
     many     whether one flag takes several values (otherwise the flag is repeated).
     commas   whether commas separate the values of a text (not of a list, such as a record has).
+    fields   names that its values NAME=VALUE may begin with; an unknown option of such a name is
+             reported with the value to use instead.
     """
 
     help: str = ""
@@ -86,6 +88,7 @@ class Option:
     old: tuple[str, ...] = ()
     many: bool = False
     commas: bool = False
+    fields: Collection[str] = ()
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ def _default_search() -> Row:
     b0, within = points["EfficientNet-B0"], points["same FLOPs"]
     seconds = read("search_cost")["whole_process"]["wall_seconds_median"]
     return (
-        f"default search, {seconds:.1f} s: predicted ImageNet top-1 (short schedule) with at most "
-        "EfficientNet-B0's FLOPs",
+        f"default search, {seconds:.1f} s for the whole process: predicted ImageNet top-1 (short "
+        "schedule) with at most EfficientNet-B0's FLOPs",
         f"{within['accuracy']:.2f} ± {within['std']:.2f}%",
         f"EfficientNet-B0 {b0['accuracy']:.2f} ± {b0['std']:.2f}%",
     )
@@ -121,7 +121,8 @@ def _pretrained() -> Row:
     return (
         "fine-tuning EfficientNet-Lite0 on 1,642 photographs, 6 epochs",
         top1_with_error(found["pretrained"], SIGNS),
-        f"random weights {top1_with_error(found['scratch'], SIGNS)}",
+        f"random weights {top1_with_error(found['scratch'], SIGNS)} with the same recipe, which is "
+        "made for pretrained weights",
     )
 
 

@@ -143,13 +143,15 @@ class Surrogate:
         same_choices = list(choices.items()) == list(self.choices.items())
         if space.name == self.space and same_choices and space.settings == self.settings:
             return
-        ours = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        theirs = ", ".join(f"{name} {value}" for name, value in space.settings.items())
-        other = "" if same_choices or space.name != self.space else " with other choices"
+        if space.name != self.space:
+            limits = f"for the space {self.space!r}, not for {space.name!r}"
+        elif not same_choices:
+            limits = f"for the choices of the space {self.space!r}, not for other choices"
+        else:
+            limits = _difference(self.settings, space.settings)
         raise ValueError(
-            f"surrogate {self.name!r} was fitted on the space {self.space!r} ({ours}) and cannot "
-            f"predict for {space.name!r}{other} ({theirs or 'no settings'}); use --evaluator proxy,"
-            " zero-cost or supernet with --data, or a table of measured networks"
+            f"surrogate {self.name!r} predicts only {limits}; use --evaluator proxy, zero-cost or "
+            "supernet with --data, or a table of measured networks"
         )
 
     def _legal(self, genotypes: np.ndarray) -> np.ndarray:
@@ -173,6 +175,18 @@ class Surrogate:
                         f"genotypes: option {wrong} of {name!r} is not in 0..{len(options) - 1}"
                     )
         return genotypes
+
+
+def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Return the settings that differ: "at 224 px, not 96 px"."""
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if names == ["resolution"]:
+        return f"at {ours['resolution']} px, not {theirs.get('resolution', '?')} px"
+    each = (
+        " and ".join(f"{name} {values.get(name, 'none')}" for name in names)
+        for values in (ours, theirs)
+    )
+    return "for {}, not for {}".format(*each)
 
 
 class SurrogateEvaluator(Evaluator):

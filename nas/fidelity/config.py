@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nas.options import SpaceOptions
 from train.options import DataOptions, PlaceOptions
-from train.recipe import PRESETS
+from train.recipe import CHANGEABLE, PRESETS
 from vbs.config import option
 from vbs.options import Command
 from vbs.units import LARGEST, parse_quantity
@@ -36,7 +36,11 @@ class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
         "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the trainings (default proxy)"
     )
     changes: tuple[str, ...] = option(
-        (), flag="set", metavar="FIELD=VALUE", help="change a field of the recipe (repeatable)"
+        (),
+        flag="set",
+        metavar="FIELD=VALUE",
+        fields=CHANGEABLE,
+        help="change a field of the recipe (repeatable)",
     )
     networks: int = option(
         12, limits=(FEWEST, 200), metavar="N", help="networks to compare (default 12)"

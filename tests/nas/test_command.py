@@ -193,8 +193,15 @@ MISTAKES = {
     ),
     "negative seed": ([*QUICK, "--seed", "-1"], "--seed: -1 is not allowed"),
     "seed": ([*QUICK, "--seed", "x"], "--seed: 'x' is not a whole number"),
-    "surrogate elsewhere": ([*QUICK, "--space", "mnasnet"], "was fitted on the space"),
-    "surrogate at 32 px": ([*QUICK, "--resolution", "64"], "was fitted on the space"),
+    "surrogate elsewhere": ([*QUICK, "--space", "mnasnet"], "only for the space"),
+    "surrogate at 32 px": (
+        [*QUICK, "--resolution", "64"],
+        "predicts only at 224 px, not 64 px; use",
+    ),
+    "surrogate of others": (
+        [*QUICK, "--resolution", "64", "--classes", "9"],
+        "only for resolution 224 and classes 1000, not for resolution 64 and classes 9; use",
+    ),
     "vanishing": ([*QUICK, "--resolution", "7"], "resolution"),
     "no table": ([*QUICK, "--evaluator", "table"], "use --table FILE"),
     "missing table": (

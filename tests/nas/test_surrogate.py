@@ -166,8 +166,11 @@ def test_evaluator_answers_for_its_space_only():
     np.testing.assert_array_equal(answers.std, std)
     assert answers.error is None
     assert (answers.seconds > 0).all()
-    for other in (space_named("mnasnet"), space_named("efficientnet", resolution=32)):
-        with pytest.raises(ValueError, match=r"fitted on .*'efficientnet' .*resolution 224.*width"):
+    for other, limit in (
+        (space_named("mnasnet"), "only for the space 'efficientnet', not for 'mnasnet'; use"),
+        (space_named("efficientnet", resolution=32), "only at 224 px, not 32 px; use"),
+    ):
+        with pytest.raises(ValueError, match=limit):
             evaluator.check(other)
 
 

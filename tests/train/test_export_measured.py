@@ -315,7 +315,8 @@ def test_int8_without_images_is_one_line(run, data, capsys):
     ("name", "message"),
     [
         ("gone.jpg", "gone.jpg does not exist"),
-        ("photos", "photos is a folder; name its photographs, such as photos/*.jpg"),
+        ("photos", "photos holds no photographs"),
+        ("deep", "deep/7/half.PNG cannot be read as a photograph ("),
         ("README.md", "README.md cannot be read as a photograph (cannot identify image file "),
         ("half.png", "half.png cannot be read as a photograph ("),
     ],
@@ -329,6 +330,10 @@ def test_a_program_names_a_file_that_is_no_photograph(name, message, tmp_path):
     (tmp_path / "README.md").write_text("no image")
     Image.fromarray(smooth(3, 90, 120)).save(tmp_path / "half.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:2000])
+    (tmp_path / "deep" / "7").mkdir(parents=True)
+    shutil.copy(tmp_path / "half.png", tmp_path / "deep" / "7" / "half.PNG")
+    shutil.copy(tmp_path / "README.md", tmp_path / "deep")  # no image, not read
+    (tmp_path / "photos" / "notes.txt").touch()
     done = subprocess.run(
         [sys.executable, str(program), name],
         capture_output=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import time
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.train.images import smooth
 from train.export import ExportConfig
 from train.export.latency import latencies
 from train.export.loss import accuracy_loss, as_logits
+from train.export.programs import PREPARED
 from train.preprocessing import Preprocessing, framed, preprocess
 from vbs.config import ConfigError
 
@@ -81,6 +83,49 @@ def test_the_graph_resizes_as_pillow_does(size):
         assert np.abs(answer - expected).max() <= 1.01
     ours = framed(torch.from_numpy(pixels).permute(2, 0, 1)[None], how)[0].permute(1, 2, 0).numpy()
     assert np.abs(answer - ours).max() <= 1.01
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> ModuleType:
+    """Return the functions of the exports' programs that prepare photographs."""
+    path = tmp_path_factory.mktemp("program") / "prepared.py"
+    path.write_text(f"import numpy as np\nfrom PIL import Image, ImageOps\n{PREPARED}")
+    known = importlib.util.spec_from_file_location("prepared", path)
+    assert known is not None
+    assert known.loader is not None
+    module = importlib.util.module_from_spec(known)
+    known.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessing(resolution=32),
+        Preprocessing(resolution=96, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3)),
+        Preprocessing(resolution=224, crop_share=0.875),
+        Preprocessing(resolution=33, crop_share=0.9, channels=1),
+    ],
+    ids=["32", "96", "224-cropped", "grey"],
+)
+def test_the_programs_prepare_photographs_as_the_training_does(how, program, tmp_path):
+    # torchvision rounds in another way on processors without AVX2
+    exact = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    level = 0 if exact else 1.001 / 255 / min(how.channel_std)
+    for seed, size in enumerate([*SIZES, (1200, 900), (how.resolution, how.resolution), (900, 60)]):
+        image = Image.fromarray(smooth(seed, *size).astype(np.uint8))
+        turned = Image.Exif()
+        turned[0x0112] = 1 + seed % 8
+        for name, options in (("photo.JPG", {"exif": turned}), ("photo.png", {})):
+            path = tmp_path / name
+            image.save(path, **options)
+            off = program.prepared(path, how.to_dict())[0] - preprocess(path.read_bytes(), how)
+            assert np.abs(off).max() <= level, (size, name)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (70, 90, 4), np.uint8)).save(tmp_path / "alpha.png")
+    alpha = tmp_path / "alpha.png"
+    off = program.prepared(alpha, how.to_dict())[0] - preprocess(alpha.read_bytes(), how)
+    assert np.abs(off).max() <= level
 
 
 def test_a_loss_is_paired():

@@ -163,6 +163,7 @@ def test_other_processes_of_a_distributed_run_write_nothing(
 
 def test_in_a_pipe_an_epoch_is_a_line(capsys: pytest.CaptureFixture) -> None:
     with Progress(15, 1500) as progress:
+        progress.step(1)
         progress.step(50, 2.5)
         progress.epoch(make_row(3, ema_top1=60.25))
     out, said = capsys.readouterr()
@@ -218,6 +219,15 @@ def test_a_run_resumed_within_an_epoch_does_not_count_the_steps_done_before(
     assert capsys.readouterr().err.endswith("   3:20 left\n")  # one second per step
 
 
+def test_a_run_resumed_within_its_first_epoch_is_a_resumed_run(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    with Progress(4, 400) as progress:
+        progress.step(50)
+        progress.epoch(make_row(1))
+    assert "0:00 elapsed since --resume, " in capsys.readouterr().err
+
+
 def test_every_line_of_a_resumed_run_has_the_time_of_this_run(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,8 +238,8 @@ def test_every_line_of_a_resumed_run_has_the_time_of_this_run(
         now[0] += 20
         within = progress._within()
         progress.epoch(make_row(2))
-    assert "0:20 elapsed" in within
-    assert "0:20 elapsed" in capsys.readouterr().err
+    assert "0:20 elapsed since --resume" in within
+    assert "0:20 elapsed since --resume" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):

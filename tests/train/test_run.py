@@ -23,6 +23,7 @@ from tests.commands import train_run as run
 from tests.train import toys
 from train import TrainConfig, run_training
 from train.checkpoint import read_weights
+from train.run.training import Interrupts
 from vbs.load import Load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +82,7 @@ def test_waiting_threads_are_reported_after_the_first_epoch(
     (first,) = (number for number, line in enumerate(lines) if line.startswith("epoch 1/2"))
     assert "0.9 of the training's threads waited for a processor" in lines[first + 1]
     assert "set OMP_NUM_THREADS to the number of free processors" in lines[first + 1]
-    assert printed.err.count("waited for a processor") + printed.out.count("waited") == 2
+    assert printed.err.count("waited for a processor") + printed.out.count("waited") == 1
 
 
 def test_a_students_folder_is_not_resumed_as_a_run(network, images, tmp_path, capsys) -> None:
@@ -192,6 +193,11 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--recipe", "proxie"], "did you mean proxy"),
         (["NET", "--data", "DATA", "--set", "epoch=3"], "no field 'epoch'; did you mean epochs"),
         (["NET", "--data", "DATA", "--set", "lr=fast"], "lr is a number"),
+        (["NET", "--data", "DATA", "--epochs", "1"], "field of the recipe: use --set epochs=1"),
+        (["NET", "--data", "DATA", "--set-lr=0.1"], "--set-lr is unknown; it is a field of"),
+        (["NET", "--data", "DATA", "--epoch", "3"], "did you mean --set epochs=3"),
+        (["NET", "--data", "DATA", "--batch-size", "3"], "did you mean --set batch=3"),
+        (["NET", "--data", "DATA", "--weight-decay"], "use --set weight_decay=VALUE"),
         (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
         (
             ["NET", "--data", "DATA", "--set", "batch=8", "--init", "nowhere"],
@@ -267,6 +273,39 @@ def test_an_interrupted_run_is_resumed(network, images, tmp_path) -> None:
     record["training"]["recipe"]["epochs"] = 2
     (out / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(out)]) == 2, "another recipe must be refused"
+
+
+def test_an_interruption_before_the_first_checkpoint_names_the_command(
+    network, images, tmp_path, capsys, monkeypatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("train.data.load", interrupted)
+        assert run(arguments(network, images, out)) == 130
+        assert capsys.readouterr().err == "train.run: interrupted\n"
+    with monkeypatch.context() as patch:
+        patch.setattr("train.run.training.train", interrupted)
+        assert run(arguments(network, images, out)) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("train.run: interrupted; resume by: ")
+    assert last.endswith(f" -m train.run --resume --out {out}")
+    assert run(["--resume", "--out", str(out)]) == 0
+
+
+def test_the_first_ctrl_c_waits_for_the_step_and_the_second_does_not(capfd) -> None:
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.came()
+        deadline, told = time.monotonic() + 20, ""
+        while not told.endswith("\n") and time.monotonic() < deadline:
+            time.sleep(0.01)
+            told += capfd.readouterr().err
+        assert told.startswith("stopping after the current step; press Ctrl-C again to stop now")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 imagefolder:DIR  Folders of splits and classes, see `train.data.layout`: train with val, test, or
                  both. If there is no other split, a seeded, stratified fifth becomes the test
-                 split.
+                 split. The prefix may be omitted, see `train.data.source`.
 FILE.zip         The same layout inside an archive, which is never extracted.
 parquet:DIR      Hugging Face's layout, see `train.data.parquet`.
 named sets       torchvision's own classes, in their own layout under the root.
@@ -19,16 +19,24 @@ import numpy as np
 from train.data import folders, parquet, torchvision_sets
 from train.data.formats import EXTENSIONS
 from train.data.listing import Found, Listing
-from train.data.source import ARCHIVE, FOLDER, NAMED, PARQUET, Source, parse
+from train.data.source import (
+    ARCHIVE,
+    FOLDER,
+    NAMED,
+    NAMED_SETS,
+    PARQUET,
+    Source,
+    known_source,
+    parse,
+)
 from train.data.split import UNLABELLED
 from train.data.stores import Store
-from train.data.torchvision_sets import SETS
-from vbs.text import quoted, shortened
+from vbs.text import shortened
 
 
 def find(text: str, *, seed: int, root: str | Path | None, download: bool) -> Found:
     """Return the data set that a text names; raise ValueError if there is none."""
-    source = _known(parse(text), text)
+    source = known_source(text)
     if source.kind == NAMED:
         return torchvision_sets.find(source.place, root=root, download=download)
     if source.kind == PARQUET:
@@ -36,23 +44,10 @@ def find(text: str, *, seed: int, root: str | Path | None, download: bool) -> Fo
     return folders.find(source, seed)
 
 
-def _known(source: Source, text: str) -> Source:
-    if not source.place or (source.kind == NAMED and source.place not in SETS):
-        if text and Path(text).is_dir():
-            raise ValueError(
-                f"data: {quoted(text)} is unknown; did you mean imagefolder:{shortened(text)}?"
-            )
-        raise ValueError(
-            f"data: {quoted(text)} is unknown; use {', '.join(SETS)}, imagefolder:DIR, "
-            "parquet:DIR or FILE.zip"
-        )
-    return source
-
-
 def unlabelled_source(text: str) -> Source:
     """Return the source of unlabelled images; texts of an unknown kind are folders."""
     source = parse(text)
-    if source.kind == NAMED and source.place not in SETS:
+    if source.kind == NAMED and source.place not in NAMED_SETS:
         return Source(FOLDER, source.place, source.options)
     return source
 

@@ -15,7 +15,7 @@ from train.data import parquet
 from train.data.columns import choose
 from train.data.files import folder_files, zip_files
 from train.data.formats import EXTENSIONS
-from train.data.source import FOLDER, NAMED, PARQUET, Source, parse
+from train.data.source import FOLDER, PARQUET, Source, image_source
 from train.data.stores import FileStore, ParquetStore, Store
 from vbs.text import shortened
 
@@ -74,7 +74,7 @@ def open_images(texts: Sequence[str]) -> Images:
     notes: list[str] = []
     files: list[str] = []
     for text in texts:
-        source = _source(text)
+        source = image_source(text)
         if source.kind == FOLDER and os.path.isfile(source.place):
             files.append(source.place)
             continue
@@ -88,15 +88,6 @@ def open_images(texts: Sequence[str]) -> Images:
         stores.append(FileStore(files))
     store = stores[0] if len(stores) == 1 else JoinedStore(stores)
     return Images(store, tuple(dict.fromkeys(notes)))
-
-
-def _source(text: str) -> Source:
-    """Return the source of a text; texts of an unknown kind are files or folders."""
-    place = text if os.path.exists(text) else text.rpartition("?")[0] or text
-    if place.lower().endswith(".parquet") and not text.startswith(f"{PARQUET}:"):
-        return parse(f"{PARQUET}:{text}")
-    source = parse(text)
-    return Source(FOLDER, source.place, source.options) if source.kind == NAMED else source
 
 
 def _opened(source: Source) -> tuple[Store, list[str]]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from train.data.columns import Columns, choose, class_names, opened
 from train.data.listing import Found, Listing, found
-from train.data.source import Source
+from train.data.source import Source, parquet_files
 from train.data.split_names import WORDS, by_split, hinted
 from train.data.stores import ParquetStore
 from vbs.text import quoted, shortened
@@ -62,28 +62,16 @@ def everything(source: Source) -> ParquetStore:
 
 def has_files(folder: str) -> bool:
     """Return whether a folder contains parquet files in one of the supported places."""
-    return bool(_found(folder)[1])
+    return bool(parquet_files(folder)[1])
 
 
 def _files(folder: str) -> tuple[Path, list[Path]]:
-    place, files = _found(folder)
+    place, files = parquet_files(folder)
     if not files:
         raise ValueError(
             f"data: {shortened(folder)} holds no parquet files; use a folder with train*.parquet"
         )
     return place, files
-
-
-def _found(folder: str) -> tuple[Path, list[Path]]:
-    for place, pattern in (
-        (Path(folder), "*.parquet"),
-        (Path(folder, "data"), "*.parquet"),
-        (Path(folder, "data"), "*/*.parquet"),
-        (Path(folder), "*/*.parquet"),
-    ):
-        if files := sorted(place.glob(pattern)):
-            return place, files
-    return Path(folder), []
 
 
 def _groups(place: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:

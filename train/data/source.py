@@ -2,6 +2,9 @@
 
 imagefolder:DIR   FILE.zip   parquet:DIR   cifar10 ...    and after a question mark, e.g.
 imagefolder:DIR?train=fit&test=check&corrupt_limit=0.05
+
+An existing folder without a prefix is an imagefolder, unless it is named like a named set or holds
+parquet files. This module imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -10,9 +13,12 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from vbs.folder import folder_problem
 from vbs.text import quoted, shortened
 
+NAMED_SETS = ("cifar10", "cifar100", "fashion-mnist", "imagenet")  # torchvision's
 FOLDER, ARCHIVE, PARQUET, NAMED = "imagefolder", "zip", "parquet", "named"
 _SPLITS = ("train", "val", "test", "splits")
 OPTIONS = {
@@ -73,8 +79,8 @@ class Source:
 def parse(text: str) -> Source:
     """Return the source that a text names; raise ValueError for an unknown option.
 
-    A text without a known prefix is a source of kind "named" or "zip". The path may itself contain
-    a question mark if it exists.
+    A text without a known prefix is a source of kind "zip", a folder that exists, or else a source
+    of kind "named". The path may itself contain a question mark if it exists.
     """
     kind, colon, rest = text.partition(":")
     if kind not in (FOLDER, PARQUET) or not colon:
@@ -82,10 +88,64 @@ def parse(text: str) -> Source:
     place, mark, query = rest, "", ""
     if not os.path.exists(rest):
         place, mark, query = rest.rpartition("?") if "?" in rest else (rest, "", "")
-    kind = kind or (ARCHIVE if place.lower().endswith(".zip") else NAMED)
+    kind = kind or _kind(place)
     if kind != NAMED:
         place = os.path.expanduser(place)  # a shell does not expand ~ after "imagefolder:"
     return Source(kind, place, _options(kind, query, text) if mark else {})
+
+
+def _kind(place: str) -> str:
+    """Return the kind of a source without a prefix."""
+    if place.lower().endswith(".zip"):
+        return ARCHIVE
+    folder = os.path.expanduser(place)
+    # a folder with parquet files may also have images; the user says which
+    is_folder = place and place not in NAMED_SETS and os.path.isdir(folder)
+    return FOLDER if is_folder and not parquet_files(folder)[1] else NAMED
+
+
+def known_source(text: str) -> Source:
+    """Return the source that --data names; raise ValueError if it is unknown or does not exist."""
+    source = parse(text)
+    place, shown = source.place, shortened(source.place)
+    if not place or (source.kind == NAMED and place not in NAMED_SETS):
+        if place and os.path.isdir(place):
+            raise ValueError(
+                f"data: {shown} holds parquet files; use parquet:{shown}, or imagefolder:{shown} "
+                "for the image files in it"
+            )
+        raise ValueError(
+            f"data: {quoted(text)} is unknown; use {', '.join(NAMED_SETS)}, imagefolder:DIR, "
+            "parquet:DIR or FILE.zip"
+        )
+    if source.kind == ARCHIVE and not os.path.exists(place):
+        raise ValueError(f"data: {shown} does not exist")
+    if source.kind in (FOLDER, PARQUET) and not os.path.isdir(place):
+        what = "images" if source.kind == FOLDER else "parquet files"
+        raise ValueError(f"data: {shown} {folder_problem(place)}; use a folder that holds {what}")
+    return source
+
+
+def image_source(text: str) -> Source:
+    """Return the source of images to predict; texts of an unknown kind are files or folders."""
+    place = text if os.path.exists(text) else text.rpartition("?")[0] or text
+    if place.lower().endswith(".parquet") and not text.startswith(f"{PARQUET}:"):
+        return parse(f"{PARQUET}:{text}")
+    source = parse(text)
+    return Source(FOLDER, source.place, source.options) if source.kind == NAMED else source
+
+
+def parquet_files(folder: str) -> tuple[Path, list[Path]]:
+    """Return the parquet files in one of the supported places of a folder, and that place."""
+    for place, pattern in (
+        (Path(folder), "*.parquet"),
+        (Path(folder, "data"), "*.parquet"),
+        (Path(folder, "data"), "*/*.parquet"),
+        (Path(folder), "*/*.parquet"),
+    ):
+        if files := sorted(place.glob(pattern)):
+            return place, files
+    return Path(folder), []
 
 
 def allowing(text: str, share: float) -> str:

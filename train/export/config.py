@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -100,6 +101,11 @@ class ExportConfig(DataOptions):
                 f"--license: {quoted(self.license)} is not allowed; use an id of the Hub, such as "
                 "apache-2.0, mit or other"
             )
+
+    def check_files(self) -> None:
+        assert self.run is not None  # see `check`
+        if not os.path.lexists(self.run):
+            raise ValueError(f"{self.run} does not exist; give a run or its weights")
 
 
 COMMAND = Command(

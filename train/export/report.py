@@ -8,13 +8,13 @@ from vbs.console import print_err, print_out
 from vbs.load import NOTICED
 from vbs.tables import Console, Table
 from vbs.text import counted, next_steps, shell_command, shell_word, shortened
-from vbs.units import short
+from vbs.units import megabytes
 
 
 def show_result(result: ExportResult) -> None:
     """Print the result on stdout."""
     compared, found = result.compared, result.measured
-    lines = [f"{result.config.to}: {shell_word(result.path)}, {short(found.bytes)} bytes"]
+    lines = [f"{result.config.to}: {shell_word(result.path)}, {megabytes(found.bytes)}"]
     if compared is not None:
         lines.append(
             f"loaded back and compared on {compared.images}: largest difference "

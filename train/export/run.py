@@ -166,7 +166,7 @@ def _compared(function: Function, request: Request) -> Compared:
         probabilities=config.softmax,
     )
     return dataclasses.replace(
-        found, images=f"{COUNT} random and {COUNT} {what}, batches of 1 and 3"
+        found, images=f"{COUNT} random inputs and {COUNT} {what}, in batches of 1 and 3"
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from train.data.source import image_source
 from train.options import DeviceOptions
 from vbs.config import option
 from vbs.options import Command
+from vbs.text import shortened
 
 TABLES = (".csv", ".jsonl", ".parquet")  # allowed suffixes of --out
 
@@ -52,6 +55,18 @@ class PredictConfig(DeviceOptions):
             raise ValueError(f"--out: {self.out} must end in {', '.join(TABLES)}")
         if self.contact_sheet is not None and not self.contact_sheet.lower().endswith(".png"):
             raise ValueError(f"--contact-sheet: {self.contact_sheet} must end in .png")
+
+    def check_files(self) -> None:
+        assert self.network is not None  # see `check`
+        if not os.path.lexists(self.network):
+            raise ValueError(
+                f"network: {shortened(self.network)} does not exist; give a run, its weights, or "
+                "an export"
+            )
+        for text in self.images:
+            place = image_source(text).place
+            if not os.path.lexists(place):
+                raise ValueError(f"images: {shortened(place)} does not exist")
 
 
 COMMAND = Command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from train.data.source import known_source
 from train.loggers.catalog import check_installed
 from train.options import (
     DataOptions,
@@ -51,6 +52,10 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions, LogOpt
                 raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
         check_installed(self.log)
 
+    def check_files(self) -> None:
+        if self.data is not None:
+            known_source(self.data)
+
 
 COMMAND = Command(
     program="train.run",
@@ -64,11 +69,10 @@ COMMAND = Command(
     epilog="""\
 NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search, or a run.json of train.run. DATA is cifar10, cifar100, fashion-mnist, imagenet,
-imagefolder:DIR, parquet:DIR or FILE.zip, with options after a question mark, e.g.
+imagefolder:DIR (or DIR alone), parquet:DIR or FILE.zip, with options after a question mark, e.g.
 imagefolder:DIR?corrupt_limit=0.05 (see docs/train.md).
 On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to resume), run.json (settings and
 result), curves.csv and curves.png, confusion.png, mistakes.png, report.html,
 test_predictions.parquet and tensorboard/.""",
-    interrupted="interrupted; nothing was trained yet",
 )

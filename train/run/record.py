@@ -12,6 +12,7 @@ from search_spaces.architecture import Architecture
 from train import record
 from train.recipe import Recipe
 from train.run.config import COMMAND, RECORD, TrainConfig
+from vbs.command import module_command
 from vbs.config import from_values
 from vbs.config_file import changed, recorded_values, typed
 from vbs.options import read_request
@@ -37,6 +38,11 @@ class Training:
     processes: int = 1
     initial: str = ""
     noisy_student: Mapping[str, Any] | None = None
+
+    def command(self, *words: str) -> str:
+        """Return the command line that calls train.run on the same number of processes."""
+        start = ["torch.distributed.run", f"--nproc-per-node={self.processes}", "-m"]
+        return module_command([*(start if self.processes > 1 else ()), COMMAND.program, *words])
 
     def write(self, folder: Path, *, status: str, **outcome: Any) -> None:
         """Write run.json to a folder, atomically."""

@@ -58,7 +58,7 @@ def show_result(result: TrainResult | int) -> None:
 
 def _notes(result: TrainResult) -> list[str]:
     """Return what slowed the training down, and advice if the network has learned little."""
-    waiting = waiting_note(result.load)
+    waiting = "" if result.load_reported else waiting_note(result.load)
     notes = [waiting] if waiting else []
     training, test = result.training, result.outcome.test
     chance = 100 / training.architecture.classes
@@ -78,14 +78,12 @@ def _next_commands(result: TrainResult) -> list[str]:
         words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
         words.append(["train.predict", str(folder), "IMAGES"])
         return [module_command(command) for command in words]
-    processes = result.training.processes
-    start = ["torch.distributed.run", f"--nproc-per-node={processes}", "-m"]
-    start = start if processes > 1 else []
+    training = result.training
     if result.status == "interrupted":
-        return [module_command([*start, "train.run", "--resume", "--out", str(folder)])]
+        return [training.command("--resume", "--out", str(folder))]
     # a failed run would fail again, so its options must be changed, in another folder
-    command = [*start, "train.run", *words_of(COMMAND, result.config, out=f"{folder}-2")]
-    return [f"{module_command(command)} --set ..."]
+    changed = words_of(COMMAND, result.config, out=f"{folder}-2")
+    return [f"{training.command(*changed)} --set ..."]
 
 
 def _shown(scores: Sequence[float], images: int | None) -> list[str]:

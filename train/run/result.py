@@ -24,6 +24,7 @@ class TrainResult:
     images    numbers of images behind the accuracies, see `train.scored.scored_images`.
     load      load of the machine during the training.
     main      whether this process wrote the folder; False in other processes of torchrun.
+    load_reported  whether waiting threads were reported during the training.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class TrainResult:
     images: dict[str, Any]
     load: Load
     main: bool = True
+    load_reported: bool = False
 
     @property
     def config(self) -> TrainConfig:

@@ -13,7 +13,7 @@ from train import record
 from train.length import check_batch, lengthened, names_epochs
 from train.loggers.catalog import import_own
 from train.resolve import architecture_of, recipe_of
-from train.run.config import COMMAND, TrainConfig
+from train.run.config import COMMAND, RECORD, TrainConfig
 from train.run.record import Training, check_same, read_training
 from train.start import check_start
 from vbs.console import print_err
@@ -86,14 +86,16 @@ def _train(training: Training, out: str | None, here: World, *, resume: bool) ->
     if not here.first and not here.met():  # waits until the first process has data and folder
         return 2  # the first process has ended and printed why
     begun = resume and Path(out or "", LAST).exists()  # a run may end before its first checkpoint
-    training, data, initial = _with_data(training, here, resumed=resume, begun=begun)
-    with _folder(out, here, resume=resume) as folder:
-        try:
+    folder = Path(out) if resume and out else None
+    try:
+        training, data, initial = _with_data(training, here, resumed=resume, begun=begun)
+        with _folder(out, here, resume=resume) as folder:
             return train_in_folder(training, data, folder, here, initial=initial)
-        except KeyboardInterrupt:
-            if (folder / LAST).exists():
-                raise Interrupted("interrupted; --resume continues") from None
+    except KeyboardInterrupt:
+        if folder is None or not (folder / RECORD).exists():
             raise
+        again = training.command("--resume", "--out", str(folder))
+        raise Interrupted(f"interrupted; resume by: {again}") from None
 
 
 def _folder(out: str | None, here: World, *, resume: bool) -> AbstractContextManager[Path]:

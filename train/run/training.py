@@ -20,6 +20,7 @@ from train.run.record import Training
 from train.run.result import TrainResult
 from train.scored import scored_images
 from vbs import signals
+from vbs.console import print_err
 from vbs.load import LoadWatch
 from vbs.page.parts import write_page
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # files that loggers upload
 KEPT = ("run.json", "curves.csv", "curves.png", "confusion.png", "mistakes.png", "report.html")
+STOPPING = "stopping after the current step; press Ctrl-C again to stop now, without saving"
 
 
 def train_in_folder(
@@ -47,14 +49,20 @@ def train_in_folder(
     logged = Logged(folder, {**config.settings(), **recipe.to_dict()}, architecture.to_json())
     with Loggers(config.log, logged) as loggers:
         with (
-            Interrupts() as interrupts,
+            Interrupts(main=here.first) as interrupts,
             Reporter(folder, recipe, here, interrupts.came, loggers) as report,
         ):
             outcome = train(
                 architecture, data, recipe, execution=execution, initial=initial, report=report
             )
         result = TrainResult(
-            folder, training, outcome, scored_images(data), watch.load(), main=here.first
+            folder,
+            training,
+            outcome,
+            scored_images(data),
+            watch.load(),
+            load_reported=report.load_reported,
+            main=here.first,
         )
         if here.first:
             _write(result, data)
@@ -94,10 +102,13 @@ def _skipped(data: Data) -> list[str]:
 
 
 class Interrupts:
-    """Handlers for Ctrl-C, SIGTERM and SIGHUP, which end the run after its current step."""
+    """Handlers for Ctrl-C, SIGTERM and SIGHUP, which end the run after its current step.
 
-    def __init__(self) -> None:
-        self._came = False
+    main  whether this process reports the first Ctrl-C; of several processes, only one does.
+    """
+
+    def __init__(self, *, main: bool = True) -> None:
+        self._main, self._came = main, False
 
     def came(self) -> bool:
         """Return whether one of them was received."""
@@ -119,3 +130,6 @@ class Interrupts:
         if self._came and number == signal.SIGINT:
             raise KeyboardInterrupt  # a second Ctrl-C ends the run immediately
         self._came = True
+        if self._main and number == signal.SIGINT:
+            # from a thread: the signal may have come while the main thread holds a lock of stderr
+            threading.Thread(target=print_err, args=(STOPPING,), daemon=True).start()

@@ -27,8 +27,8 @@ from train.data import stores as stores_module
 from train.data.augment import Augmentation
 from train.data.in_memory import MemorySplit
 from train.data.reading import Reading
-from train.data.source import parse
-from train.data.torchvision_sets import data_root
+from train.data.source import NAMED_SETS, parse
+from train.data.torchvision_sets import SETS, data_root
 
 
 def test_a_folder_reads_as_torchvision_reads_it(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
         ("imagefolder:", {}, "is unknown"),
         ("imagefolder:/not/there", {}, "/not/there does not exist"),
         ("/not/there.zip", {}, "there.zip does not exist"),
-        ("parquet:/not/there", {}, "no parquet"),
+        ("parquet:/not/there", {}, "/not/there does not exist; use a folder that holds parquet"),
         ("cifar10", {"minival": 1.0}, "minival: 1.0"),
         ("cifar10", {"seed": -1}, "seed: -1"),
         ("cifar10", {"reading": Reading(corrupt_limit=2)}, "corrupt"),
@@ -245,13 +245,32 @@ def test_what_cannot_be_loaded_is_refused(text: str, options: Any, message: str)
         load(text, **options)
 
 
-def test_a_folder_without_a_kind_is_suggested_as_an_imagefolder(
+def test_a_folder_without_a_kind_is_an_imagefolder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "photos", {"train/cat": 10, "train/dog": 10})
+    assert load("photos").classes == load("imagefolder:photos").classes == ("cat", "dog")
+    assert str(parse("photos?splits=none").absolute()) == (
+        f"imagefolder:{tmp_path}/photos?splits=none"
+    )
+    folder_of(tmp_path / "cifar10", {"train/cat": 1})  # named sets keep their meaning
+    assert parse("cifar10").kind == "named"
+
+
+def test_a_folder_without_a_kind_that_holds_parquet_files_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder_of(tmp_path / "photos", {"train/cat": 1})
-    with pytest.raises(ValueError, match=r"'photos' is unknown; did you mean imagefolder:photos\?"):
+    (tmp_path / "photos" / "data").mkdir()
+    (tmp_path / "photos" / "data" / "train.parquet").touch()
+    with pytest.raises(ValueError, match="use parquet:photos, or imagefolder:photos for"):
         load("photos")
+
+
+def test_named_sets_are_those_of_torchvision() -> None:
+    assert tuple(SETS) == NAMED_SETS
 
 
 def test_named_sets_are_in_the_folder_of_all_caches(
