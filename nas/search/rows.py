@@ -77,8 +77,10 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
     reward[~history.objective.feasible(costs)] = -np.inf
     best = np.argsort(-reward, kind="stable")[:count]
     return [  # with the rewards of the measured accuracies, by which they are ranked
-        _row("best measured", genotypes[row], history, evaluator)._replace(reward=reward[row])
-        for row in best
+        _row(f"best measured {place}", genotypes[row], history, evaluator)._replace(
+            reward=reward[row]
+        )
+        for place, row in enumerate(best, 1)
         if np.isfinite(reward[row])
     ]
 

@@ -10,7 +10,7 @@ from scaling.options import check_family_growth
 from search_spaces.catalog import SPACES
 from train.options import TIME, DataOptions, data_text, weights_text
 from train.parser import check_device
-from train.recipe import change, preset
+from train.recipe import CHANGEABLE, change, preset
 from vbs.config import ConfigError, given_values, option
 from vbs.options import Command
 from vbs.units import LARGEST, parse_quantity, parse_seconds
@@ -105,6 +105,7 @@ class BaselineConfig(DataOptions):
     changes: tuple[str, ...] = option(
         (),
         flag="set",
+        fields=CHANGEABLE,
         metavar="FIELD=VALUE",
         help=f"change a field of the recipe {RECIPE} (with --parent: {OF_PARENT}; repeatable)",
     )
