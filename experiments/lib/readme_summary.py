@@ -126,6 +126,7 @@ def _pretrained() -> Row:
     )
 
 
+SOME_OF_CIFAR10 = 2000  # images for training and for testing in `pretrained_search --case cifar10`
 # kinds of networks in the result of `pretrained_search` -> their names in the table
 COMPARED = {
     "uniform shrinking": "uniform shrinking",
@@ -136,19 +137,19 @@ COMPARED = {
 
 
 def _smaller() -> Row:
-    found = read("pretrained_search")
-    tops = found["test_top1"]
+    found = read("pretrained_search_cifar10")
+    tops, images = found["test_top1"], SOME_OF_CIFAR10
 
     others = [
-        f"{shown} {top1_with_error(tops[f'{kind} 25%'], SIGNS)}"
+        f"{shown} {top1_with_error(tops[f'{kind} 25%'], images)}"
         for kind, shown in COMPARED.items()
         if f"{kind} 25%" in tops
     ]
     return (
-        "search inside this fine-tuned network, a quarter of its FLOPs (one of three targets, "
-        f"{found['search']['minutes']:.0f} minutes on two CPU cores)",
-        top1_with_error(tops["found 25%"], SIGNS),
-        f"EfficientNet-Lite0 {found['search']['teacher']:.1f}%; {', '.join(others)}",
+        f"search inside EfficientNet-Lite0 for {images:,} images of CIFAR-10, a quarter of its "
+        f"FLOPs (one of three targets, {found['search']['minutes']:.0f} minutes on two CPU cores)",
+        top1_with_error(tops["found 25%"], images),
+        f"fine-tuned EfficientNet-Lite0 {found['search']['teacher']:.1f}%; {', '.join(others)}",
     )
 
 
