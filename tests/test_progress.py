@@ -45,8 +45,8 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_training_shows_its_step_within_a_long_epoch(capsys) -> None:
     with TrainingProgress(2, 400) as shown:
-        shown.step(30)
-        shown.step(31)
+        for step in range(1, 32):
+            shown.step(step)
         time.sleep(0.3)
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith("epoch 1/2, step 31 of 400, ")
