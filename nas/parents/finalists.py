@@ -103,7 +103,7 @@ def fine_tune_finalists(
     recipe = tuning_recipe(inheriting, space, objective)
     history = History(space, objective)
     plan = Plan(
-        budget=len(genotypes),  # and those of an earlier run with other finalists, see below
+        budget=len(genotypes),  # raised below if an earlier run chose other networks
         seed=config.seed,
         finalists=min(SEEDED, len(genotypes)),
         repeats=config.repeats,

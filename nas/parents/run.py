@@ -35,7 +35,7 @@ from train.data import Data, load
 from vbs import signals
 from vbs.config import given_values, options
 from vbs.failures import Failure, InfrastructureError, infrastructure_error
-from vbs.folder import results_folder
+from vbs.folder import results_folder, write_whole
 from vbs.json_text import parse_json
 from vbs.progress import labelled
 from vbs.text import shell_word
@@ -261,9 +261,9 @@ def _with_earlier(named: Mapping[str, np.ndarray], history: History) -> dict[str
 def _inside(network: Tuned, folder: Path) -> Tuned:
     """Return the network with its weights in `folder`, to which they are copied if necessary."""
     place = folder / network.weights.parent.name / WEIGHTS
-    if not place.is_file():
+    if place != network.weights:
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(network.weights, place)
+        write_whole(place, lambda unfinished: shutil.copyfile(network.weights, unfinished))
     return replace(network, weights=place)
 
 

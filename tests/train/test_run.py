@@ -299,11 +299,11 @@ def test_the_first_ctrl_c_waits_for_the_step_and_the_second_does_not(capfd) -> N
     with Interrupts() as interrupts:
         signal.raise_signal(signal.SIGINT)
         assert interrupts.came()
-        deadline, told = time.monotonic() + 20, ""
-        while not told.endswith("\n") and time.monotonic() < deadline:
+        deadline, printed = time.monotonic() + 20, ""
+        while not printed.endswith("\n") and time.monotonic() < deadline:
             time.sleep(0.01)
-            told += capfd.readouterr().err
-        assert told.startswith("stopping after the current step; press Ctrl-C again to stop now")
+            printed += capfd.readouterr().err
+        assert printed.startswith("stopping after the current step; press Ctrl-C again to stop now")
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 

@@ -108,7 +108,10 @@ def test_a_search_killed_while_the_supernet_is_trained_resumes(place: Path) -> N
         (["--data", "imagefolder:IMAGES", "--judge", "3"], "--judge: 3 is not allowed"),
         (["--data", "imagefolder:IMAGES", "--cache", "off"], "--cache: off is not allowed"),
         (["--data", "imagefolder:IMAGES", "--grace", "2"], "--grace: evaluator 'supernet'"),
-        (["--data", "imagefolder:IMAGES", "--set", "batch=500"], "batch: 500 images are more than the"),
+        (
+            ["--data", "imagefolder:IMAGES", "--set", "batch=500"],
+            "batch: 500 images are more than the",
+        ),
         (["--data", "imagefolder:NOWHERE"], "NOWHERE"),
         (
             [
