@@ -62,7 +62,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def results_folder(
     out: str | None, *, kind: str, files: Sequence[str], command: str, resume: bool | None = False
 ) -> Iterator[Path]:
-    """Yield a folder that contains none of `files`: `out`, or a new runs/<kind>-N.
+    """Yield a folder without `files` and without another run: `out`, or a new runs/<kind>-N.
 
     The folder is created if it does not exist. Inside the block it is locked for this process,
     named `command`; see `vbs.lock.owned`. The first of the files is its record; see
@@ -82,13 +82,16 @@ def results_folder(
     folder = _numbered_folder(kind) if out is None else Path(out)
     with contextlib.ExitStack() as stack:
         try:
-            if not _first_of(folder, files):
+            other = _record_of_another(folder, files)
+            if not (other or _first_of(folder, files)):
                 folder.mkdir(parents=True, exist_ok=True)
                 check_writable(folder)
                 stack.enter_context(owned(folder, command))
             held = _first_of(folder, files)
         except OSError as error:
             raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
+        if other:
+            raise ValueError(f"out: {folder} holds another run ({other}); use another --out")
         if held:
             how = "" if resume is None else "use --resume to continue it, or "
             raise ValueError(f"out: {folder} already holds {held}; {how}use another --out")
@@ -159,6 +162,17 @@ def file_problem(path: str | Path) -> str:
 
 def _first_of(folder: Path, files: Sequence[str]) -> str | None:
     return next((name for name in files if (folder / name).exists()), None)
+
+
+def _record_of_another(folder: Path, files: Sequence[str]) -> str | None:
+    """Return the name of a record that is not in `files`: JSON with `circumstances`."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name not in files and path.is_file():
+            with contextlib.suppress(ValueError, RecursionError):
+                known = json.loads(path.read_bytes())
+                if isinstance(known, dict) and {"versions", "machine"} <= known.keys():
+                    return path.name
+    return None
 
 
 def _numbered_folder(kind: str) -> Path:
