@@ -19,14 +19,20 @@ if __name__ == "__main__":  # before the imports below, which take a while
     run_experiment("experiments.finetune_recipe")
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments.lib.arms import Arm, arguments, by_data_set, each_seed, mean_and_sd, run_all
-from experiments.lib.parents import SOURCE, parent_architecture, some_of_cifar10
+from experiments.lib.parents import (
+    CASES,
+    CIFAR10_IMAGES,
+    NORMALISATION,
+    SOURCE,
+    parent_architecture,
+    some_of_cifar10,
+)
 from search_spaces.network import build
 from train.data import load
 from train.execution import Execution
@@ -36,22 +42,7 @@ from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 
 NAME = "finetune_recipe"
-CIFAR10_IMAGES = 200  # of each class, for training and for testing
-COMMON = (
-    *("epochs=12", "batch=32", "warmup_epochs=0.5"),
-    *("mean=0.498,0.498,0.498", "std=0.502,0.502,0.502"),  # those of the weights
-)
-
-
-@dataclass(frozen=True)
-class Images:
-    """A data set: the input side in pixels, and the changes of the recipe that it needs."""
-
-    resolution: int
-    changes: tuple[str, ...] = ()
-
-
-SETS = {"CIFAR-10": Images(64), "hands": Images(96, ("flip=false",))}
+SETS = {"CIFAR-10": CASES["cifar10"], "hands": CASES["signs"]}
 TRIED: dict[str, tuple[str, ...]] = {
     "lr 5e-4": ("lr=5e-4",),
     "lr 1.5e-3": ("lr=1.5e-3",),
@@ -65,7 +56,7 @@ TRIED: dict[str, tuple[str, ...]] = {
 
 def recipe_of(name: str, of: str, seed: int) -> Recipe:
     """Return the recipe of an arm on a data set."""
-    changes = [*COMMON, *SETS[of].changes, *TRIED[name], f"seed={seed}"]
+    changes = ["epochs=12", *NORMALISATION, *SETS[of].changes, *TRIED[name], f"seed={seed}"]
     return change(preset("finetune"), changes)
 
 
@@ -77,7 +68,7 @@ def run(shared: Path, work: Path, arm: str, seed: int, folder: Path) -> dict[str
         source = some_of_cifar10(shared / "cifar10", work / "images", CIFAR10_IMAGES)
     data = load(source, minival=0.1)
     torch.manual_seed(seed)
-    network = replace(parent_architecture(len(data.classes)), resolution=SETS[of].resolution)
+    network = parent_architecture(len(data.classes), SETS[of])
     initial = build(network)
     initialise(initial, SOURCE)
     execution = Execution(checkpoint=folder, device="cpu")

@@ -31,7 +31,9 @@ from typing import Any
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.common import device_name
 from experiments.lib.parents import (
-    CHANGES,
+    CASES,
+    NORMALISATION,
+    SIGNS,
     elastic_parent,
     fine_tuned_parent,
     parent_architecture,
@@ -121,7 +123,7 @@ def run(
 
 def recipe_of() -> Recipe:
     """Return the recipe of the parent."""
-    return change(preset("finetune"), [*CHANGES, f"epochs={EPOCHS}"])
+    return change(preset("finetune"), [*CASES[SIGNS].changes, *NORMALISATION, f"epochs={EPOCHS}"])
 
 
 def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:

@@ -1,18 +1,19 @@
 """Which score of an inherited network predicts its accuracy after fine-tuning?
 
-What: EfficientNet-Lite0 (ImageNet) is fine-tuned on sign_digits at 96 px: the parent. 24
-sub-networks, spread evenly over the logarithm of their FLOPs from 8 to 60% of the parent's, inherit
-its weights. Each is scored with every score of `nas.evaluators.inherited_scores`, with channels
-chosen by the L1 norm of weights, by batch-norm scales and by a Taylor expansion, and layers by the
-loss without them and from the end, and by steps of fine-tuning with several learning rates. Then
-each is fine-tuned for six epochs. Shown: rank correlation (Kendall tau, Spearman rho) of each score
-on the minival with the test accuracy after fine-tuning, the seconds of the score, and the
-correlation of FLOPs and params.
+What: EfficientNet-Lite0 (ImageNet) is fine-tuned on sign_digits at 96 px, or on 2,000 images of
+CIFAR-10 at 64 px: the parent. 24 sub-networks, spread evenly over the logarithm of their FLOPs from
+8 to 60% of the parent's, inherit its weights. Each is scored with every score of
+`nas.evaluators.inherited_scores`, with channels chosen by the L1 norm of weights, by batch-norm
+scales and by a Taylor expansion, and layers by the loss without them and from the end, and by steps
+of fine-tuning with several learning rates. Then each is fine-tuned for six epochs. Shown: rank
+correlation (Kendall tau, Spearman rho) of each score on the minival with the test accuracy after
+fine-tuning, the seconds of the score, and the correlation of FLOPs and params.
 Time: 70 minutes on 2 CPU cores; resumable. Command:
 
     python -m experiments.inherited_scores --data ../shared/data/sign_digits.zip
+    python -m experiments.inherited_scores --case cifar10 --data ../shared/data/cifar10
 
-Writes experiments/results/inherited_scores.{json,png}.
+Writes experiments/results/inherited_scores.{json,png}, or inherited_scores_cifar10.{json,png}.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ import torch
 from experiments.lib.arms import Arm, arguments, run_all
 from experiments.lib.common import device_name
 from experiments.lib.parents import (
-    CHANGES,
+    NORMALISATION,
+    Case,
+    add_case,
+    chosen_case,
     fine_tuned_parent,
     parent_architecture,
     spread_children,
@@ -86,14 +90,19 @@ def scores_of(choice: str) -> dict[str, Score]:
     return {**SCORES, **(own if choice == FIRST else {})}
 
 
+def recipe_of(case: Case) -> Recipe:
+    """Return the recipe of the parent and of its sub-networks."""
+    return change(preset("finetune"), [*case.changes, *NORMALISATION, f"epochs={EPOCHS}"])
+
+
 def run(
-    source: str, parent: Path, device: str, name: str, number: int, folder: Path
+    source: str, parent: Path, case: Case, device: str, name: str, number: int, folder: Path
 ) -> dict[str, Any]:
     """Score and fine-tune the candidate of that number."""
     data = load(source, minival=0.1)
     teacher, tensors = fine_tuned_parent(parent)
     child = spread_children(teacher.architecture, COUNT)[number]
-    recipe = change(preset("finetune"), [*CHANGES, f"epochs={EPOCHS}"])
+    recipe = recipe_of(case)
     where = pick_device(device)
     teacher = teacher.to(where)
     views = views_of(data, recipe, child.resolution, device=where)
@@ -203,24 +212,25 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 def main() -> None:
     """Fine-tune the parent, run the missing candidates and draw the figure."""
     parser = arguments(__doc__, name=NAME, seeds=range(COUNT))
-    parser.add_argument("--data", required=True, help="sign_digits.zip")
+    add_case(parser)
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     args = parser.parse_args()
-    recipe = change(preset("finetune"), [*CHANGES, f"epochs={EPOCHS}"])
+    case = chosen_case(args)
+    recipe = recipe_of(case)
     settings = {
-        "parent": parent_architecture(10).key,
+        "parent": parent_architecture(10, case).key,
         "recipe": recipe.to_dict(),
         "count": COUNT,
         "choices": {name: list(pair) for name, pair in CHOICES.items()},
         "rates": [RATE, *RATES],
     }
     parent = args.work / "parent"
-    fine_tuned_parent(parent, args.data, recipe, device=args.device)
+    fine_tuned_parent(parent, args.data, recipe, case=case, device=args.device)
     arms = [("candidate", number) for number in args.seeds]
     result = run_all(
         args,
         arms,
-        functools.partial(run, args.data, parent.resolve(), args.device),
+        functools.partial(run, args.data, parent.resolve(), case, args.device),
         settings,
         summary,
     )

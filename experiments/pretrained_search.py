@@ -35,11 +35,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from experiments.lib.arguments import Options
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.common import device_name
 from experiments.lib.foreign import OutOfReach, Pruned, fastnas, fine_tuned, torch_pruning
-from experiments.lib.parents import SOURCE, parent_architecture, some_of_cifar10
+from experiments.lib.parents import SOURCE, Case, add_case, chosen_case, parent_architecture
 from nas.evaluators.inherited import preparation_of, views_of
 from nas.parents.references import SMALLER, UNIFORM
 from nas.search import SearchConfig, run_search
@@ -67,22 +66,6 @@ SCRATCH = "search from random weights"
 SCRATCH_SHARE = 0.25  # each share takes half an hour
 SCRATCH_EPOCHS = 10
 SHARES = (0.5, 0.25, 0.1)
-CIFAR10_IMAGES = 200  # of each class, for training and for testing
-
-
-@dataclass(frozen=True)
-class Case:
-    """A data set: the input side of the parent in pixels, and the changes of the recipe."""
-
-    name: str
-    resolution: int
-    changes: tuple[str, ...]
-
-
-CASES = {
-    "signs": Case("pretrained_search", 96, ("batch=32", "warmup_epochs=0.5", "flip=false")),
-    "cifar10": Case("pretrained_search_cifar10", 64, ("batch=32", "warmup_epochs=0.5")),
-}
 KINDS = (
     "found",
     SMALLER,
@@ -100,7 +83,7 @@ NAMES = [
 
 def search(data: str, place: Path, case: Case) -> dict[str, Any]:
     """Start or resume the search; return its record."""
-    flops = cost(replace(parent_architecture(10), resolution=case.resolution)).flops
+    flops = cost(parent_architecture(10, case)).flops
     config = SearchConfig(
         parent=SOURCE,
         data=data,
@@ -134,7 +117,7 @@ def search_from_random_weights(
 
     Returns the best network and the seconds of one epoch of its training.
     """
-    flops = cost(replace(parent_architecture(10), resolution=case.resolution)).flops
+    flops = cost(parent_architecture(10, case)).flops
     config = SearchConfig(
         evaluator="proxy",
         space="compact",
@@ -343,23 +326,13 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     save_png(figure, path)
 
 
-def _arguments() -> Options:
-    parser = arguments(__doc__, name="pretrained_search", seeds=(0, 1, 2))
-    parser.add_argument("--data", required=True, help="sign_digits.zip, or a folder of CIFAR-10")
-    parser.add_argument("--case", choices=CASES, default="signs", help="data set (default signs)")
-    parser.add_argument("--device", default="cpu", help="device of the arms: cpu (default) or cuda")
-    args = parser.parse_args()
-    if args.case != "signs":
-        name = CASES[args.case].name
-        args.out, args.work = (each.with_stem(name) for each in (args.out, args.work))
-        args.data = some_of_cifar10(Path(args.data), args.work / "images", CIFAR10_IMAGES)
-    return args
-
-
 def main() -> None:
     """Search, run the missing arms and draw the figure."""
-    args = _arguments()
-    case, place = CASES[args.case], args.work / "search"
+    parser = arguments(__doc__, name="pretrained_search", seeds=(0, 1, 2))
+    add_case(parser)
+    parser.add_argument("--device", default="cpu", help="device of the arms: cpu (default) or cuda")
+    args = parser.parse_args()
+    case, place = chosen_case(args), args.work / "search"
     record = search(args.data, place, case)
     if not (place / NETWORKS).is_file():
         write_networks(record, place)

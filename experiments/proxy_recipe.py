@@ -41,6 +41,8 @@ SHORT = ("epochs=2", "warmup_epochs=0.2")
 RECIPE = "the recipe"
 
 MUON = ("optimizer=muon",)
+MUON_005 = (*MUON, "muon_lr=0.05")
+FROZEN = ("stem=frozen",)
 WHITENED = ("stem=whitened",)
 ALTERNATING = ("alternating_flip=true",)
 BIASES = ("norm_bias_factor=8",)
@@ -79,8 +81,21 @@ TRIED: dict[str, tuple[str, ...]] = {
     "muon 0.05": (*MUON, "muon_lr=0.05"),
     "muon 0.1": (*MUON, "muon_lr=0.1"),
     "muon, momentum 0.95": (*MUON, "momentum=0.95"),
+    "muon 0.03": (*MUON, "muon_lr=0.03"),
+    "muon 0.07": (*MUON, "muon_lr=0.07"),
+    "muon 0.05, frozen stem": (*MUON_005, *FROZEN),
+    "muon 0.05, whitened stem": (*MUON_005, *WHITENED),
+    "muon 0.05, lr 0.6": (*MUON_005, "lr=0.6"),
+    "muon 0.05, momentum 0.8": (*MUON_005, "momentum=0.8"),
+    "muon 0.05, momentum 0.95": (*MUON_005, "momentum=0.95"),
+    "muon 0.05, batch 256": (*MUON_005, "batch=256"),
+    "muon 0.05, label smoothing 0.1": (*MUON_005, "label_smoothing=0.1"),
+    "muon 0.05, alternating flip": (*MUON_005, *ALTERNATING),
+    "muon 0.05, norm biases x8": (*MUON_005, *BIASES),
+    "muon 0.05, progressive 20-32 px": (*MUON_005, *GROWING),
+    "muon 0.05, bfloat16": (*MUON_005, *BFLOAT16),
     "whitened stem": WHITENED,
-    "frozen stem": ("stem=frozen",),
+    "frozen stem": FROZEN,
     "alternating flip": ALTERNATING,
     "norm biases x8": BIASES,
     "norm biases x64": ("norm_bias_factor=64",),

@@ -29,7 +29,7 @@ def test_other_files_are_allowed(content: str, tmp_path: Path) -> None:
     with _opened(tmp_path, ("search.json",)) as folder:
         assert folder == tmp_path
         write_json(folder / "search.json", {"status": "finished", **circumstances(())})
-    refused = pytest.raises(ValueError, match="already holds search.json; use --resume")
+    refused = pytest.raises(ValueError, match=r"already holds search.json; use --resume")
     with refused, _opened(tmp_path, ("search.json",)):
         pass
 

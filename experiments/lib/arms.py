@@ -258,13 +258,14 @@ def _place(data: str) -> str:
 
 
 def _check_same(path: Path, settings: dict[str, Any]) -> None:
-    """Raise ValueError if the work folder has outcomes of other settings."""
+    """Raise ValueError if the work folder has outcomes of other settings.
+
+    Settings that it does not know, such as those of added arms, are allowed.
+    """
     settings = json.loads(json.dumps(settings))
     if path.exists():
         known = json.loads(path.read_text())
-        unnoted = {"data"} - known.keys()  # not recorded by earlier versions
-        names = [name for name in {**known, **settings} if name not in unnoted]
-        other = [name for name in names if known.get(name) != settings.get(name)]
+        other = [name for name in known if known[name] != settings.get(name)]
         if other:
             raise ValueError(
                 f"{path.parent} holds arms of other settings ({', '.join(other)}); "

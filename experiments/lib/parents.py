@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.lib.arguments import Options, Parser
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -23,36 +24,65 @@ from train.initial import initialise
 from train.loop import train
 from train.recipe import Recipe, change
 
-NETWORK, SOURCE, SIDE = "tf_efficientnet_lite0", "package:efficientnet_lite0", 96
+NETWORK, SOURCE = "tf_efficientnet_lite0", "package:efficientnet_lite0"
 SHARES = (0.08, 0.6)  # of the parent's FLOPs
-# changes of `finetune`: no flips, which change the sign; normalisation as for the weights
-CHANGES = (
-    "batch=32",
-    "flip=false",
-    "warmup_epochs=0.5",
-    "mean=0.498,0.498,0.498",
-    "std=0.502,0.502,0.502",
-)
+NORMALISATION = ("mean=0.498,0.498,0.498", "std=0.502,0.502,0.502")  # as for the weights
+CIFAR10_IMAGES = 200  # of each class, for training and for testing
 
 
-def parent_architecture(classes: int) -> Architecture:
-    """Return Lite0 at 96 px."""
-    return replace(zoo(NETWORK), classes=classes, resolution=SIDE)
+@dataclass(frozen=True)
+class Case:
+    """A data set: the input side of the parent in pixels, and the changes of the recipe."""
+
+    resolution: int
+    changes: tuple[str, ...]
+
+
+SIGNS = "signs"
+CASES = {
+    SIGNS: Case(96, ("batch=32", "warmup_epochs=0.5", "flip=false")),  # a flip changes the sign
+    "cifar10": Case(64, ("batch=32", "warmup_epochs=0.5")),
+}
+
+
+def add_case(parser: Parser) -> None:
+    """Add the options that choose the images."""
+    parser.add_argument("--data", required=True, help="sign_digits.zip, or a folder of CIFAR-10")
+    parser.add_argument("--case", choices=CASES, default=SIGNS, help="data set (default signs)")
+
+
+def chosen_case(args: Options) -> Case:
+    """Return the chosen case; for CIFAR-10, write the images and change the names of the files."""
+    if args.case != SIGNS:
+        args.out = args.out.with_stem(f"{args.out.stem}_{args.case}")
+        args.work = args.work.with_name(f"{args.work.name}_{args.case}")
+        args.data = some_of_cifar10(Path(args.data), args.work / "images", CIFAR10_IMAGES)
+    return CASES[args.case]
+
+
+def parent_architecture(classes: int, case: Case = CASES[SIGNS]) -> Architecture:
+    """Return Lite0 with the resolution of a case."""
+    return replace(zoo(NETWORK), classes=classes, resolution=case.resolution)
 
 
 def fine_tuned_parent(
-    folder: Path, source: str = "", recipe: Recipe | None = None, *, device: str = "cpu"
+    folder: Path,
+    source: str = "",
+    recipe: Recipe | None = None,
+    *,
+    case: Case = CASES[SIGNS],
+    device: str = "cpu",
 ) -> tuple[Network, Mapping[str, Tensor]]:
     """Return the fine-tuned parent of a folder, in evaluation mode, and its tensors.
 
-    source, recipe  images and recipe for training it if the folder has no weights.
+    source, recipe, case  for training it if the folder has no weights.
     """
     done = folder / "done"
     if not done.exists():
         assert recipe is not None
         data = load(source, minival=0.1)
         torch.manual_seed(recipe.seed)
-        initial = build(parent_architecture(len(data.classes)))
+        initial = build(parent_architecture(len(data.classes), case))
         initialise(initial, SOURCE)
         _train(folder, data, recipe, initial, device)
     weights = read_weights(folder / "best.safetensors")
