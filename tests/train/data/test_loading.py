@@ -239,7 +239,7 @@ def test_damage_met_while_streaming_takes_the_next_image(tmp_path: Path, workers
     ).train
     with pytest.warns(UserWarning, match="unreadable") as caught:
         images, targets = all_of(split, workers=workers)
-    assert len(caught) == 2
+    assert sum("unreadable" in str(warning.message) for warning in caught) == 2  # torch warns too
     assert torch.equal(images[9], images[10])
     assert torch.equal(images[14], images[15])
     assert targets.tolist() == [0] * 9 + [1] * 11
