@@ -97,6 +97,12 @@ def _step_others(group: dict[str, Any], params: Sequence[Any], momenta: Sequence
     torch._foreach_add_(params, updates, alpha=-group["lr"])
 
 
+def orthogonalisation_flops(rows: int, columns: int) -> int:
+    """Return the multiply-adds of one update of a matrix, [rows, columns]."""
+    small, large = sorted((rows, columns))
+    return ITERATIONS * small**2 * (2 * large + small)
+
+
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Return matrices [n, rows, columns] with the same singular vectors and values of about 1.
 

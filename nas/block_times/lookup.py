@@ -110,10 +110,18 @@ def _versions(setting: Setting) -> str:
 
 
 def _identity(setting: Setting) -> dict[str, Any]:
-    """Return the setting as plain data, without the runtime torch, as version 0.1 wrote it."""
+    """Return the setting as plain data; where possible as version 0.1 wrote it.
+
+    The recipe `proxy` of version 0.1 used SGD. With another optimizer a step takes another time.
+    """
+    from train.recipe import preset
+
     fields = asdict(setting)
     if setting.runtime == "torch":
         del fields["runtime"]
+    optimizer = preset(setting.recipe).optimizer
+    if setting.kind == "step_time" and optimizer not in ("sgd", "rmsprop"):
+        fields["optimizer"] = optimizer
     return fields
 
 

@@ -30,6 +30,8 @@ from nas.block_times.timing import Parts, Setting, Subject, images_for, ready
 from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import blocks_cost, layers_of
 from search_spaces.space import SearchSpace
+from train.muon import orthogonalisation_flops
+from train.recipe import preset
 from vbs.failures import is_out_of_memory
 from vbs.folder import circumstances
 from vbs.load import Load
@@ -135,7 +137,7 @@ def _table(
     setting: Setting,
 ) -> Times:
     """Return the table: blocks, the line fitted to some whole networks, errors on the others."""
-    blocks = _blocks(networks, parts)
+    blocks = _blocks(networks, parts, preset(setting.recipe).optimizer)
     sums = np.array([_sum(network, blocks) for network in networks[len(parts) :]])
     constant, scale, fit = calibrated(sums[:calibration], whole[:calibration])
     checked = {
@@ -209,7 +211,7 @@ def _run(
 
 
 def _blocks(
-    networks: list[Architecture], parts: list[list[Parts]]
+    networks: list[Architecture], parts: list[list[Parts]], optimizer: str
 ) -> dict[str, tuple[float, float]]:
     """Return time (including its share of the update) and interquartile range of each block."""
     runs: dict[str, list[float]] = defaultdict(list)
@@ -220,7 +222,7 @@ def _blocks(
             block_of[name] = block
             runs[name].extend(one.blocks[index] for one in found)
     update = [float(np.quantile([one.update for one in found], TYPICAL)) for found in parts]
-    share = shares(networks[: len(parts)], update)
+    share = shares(networks[: len(parts)], update, optimizer)
     table = {}
     for name, values in runs.items():
         low, typical, high = np.quantile(values, (0.25, TYPICAL, 0.75))
@@ -228,31 +230,41 @@ def _blocks(
     return table
 
 
-def shares(networks: list[Architecture], update: list[float]) -> Callable[[Block], float]:
+def shares(
+    networks: list[Architecture], update: list[float], optimizer: str = "sgd"
+) -> Callable[[Block], float]:
     """Return a function from a block to its seconds of the update.
 
-    Each parameter, each tensor, and each call (counted at the classifier, which every network has
-    once) takes a fixed time, fitted to the updates of the networks.
+    Each parameter, each tensor, each multiply-add of Muon, and each call (counted at the
+    classifier, which every network has once) takes a fixed time, fitted to the updates of the
+    networks.
     """
     if not any(update):
         return lambda block: 0.0
+    sizes = partial(_sizes, optimizer=optimizer)
     rows = np.array(
-        [[sum(column) for column in zip(*map(_sizes, n.blocks()), strict=True)] for n in networks],
+        [[sum(column) for column in zip(*map(sizes, n.blocks()), strict=True)] for n in networks],
         np.float64,
     )
     seconds = np.array(update)
-    largest = rows.max(0)
+    largest = np.maximum(rows.max(0), 1)
     from scipy.optimize import nnls
 
     found, _ = nnls(rows / largest / seconds[:, None], np.ones(len(seconds)))
     prices = found / largest
-    return lambda block: float(prices @ _sizes(block))
+    return lambda block: float(prices @ sizes(block))
 
 
-def _sizes(block: Block) -> tuple[int, int, int]:
-    """Return the numbers of parameters and tensors, and 1 for the classifier."""
-    tensors = sum(1 + layer.bias + 2 * layer.norm for layer in layers_of(block))
-    return blocks_cost([block]).params, tensors, int(block.op == "classifier")
+def _sizes(block: Block, optimizer: str) -> tuple[int, ...]:
+    """Return the numbers of parameters and tensors, 1 for the classifier, and Muon's FLOPs."""
+    layers = tuple(layers_of(block))
+    tensors = sum(1 + layer.bias + 2 * layer.norm for layer in layers)
+    sizes = blocks_cost([block]).params, tensors, int(block.op == "classifier")
+    if optimizer != "muon":
+        return sizes
+    matrices = (layer for layer in layers if layer.groups == 1 and block.op != "classifier")
+    columns = ((each, each.in_channels * each.kernel**2) for each in matrices)
+    return (*sizes, sum(orthogonalisation_flops(each.out_channels, n) for each, n in columns))
 
 
 def _sum(network: Architecture, blocks: dict[str, tuple[float, float]]) -> float:

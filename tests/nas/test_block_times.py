@@ -12,7 +12,7 @@ import torch
 from scipy.stats import kendalltau
 
 from nas.block_times.cover import cover
-from nas.block_times.lookup import times_for
+from nas.block_times.lookup import kept_path, times_for
 from nas.block_times.measure import MeasuringPlan, calibrated, errors, kendall_tau, measure, shares
 from nas.block_times.table import Times, block_name, block_names, read_times
 from nas.block_times.timing import Setting, Subject, images_for, segments
@@ -26,6 +26,8 @@ from search_spaces.staged import StagedSpace
 from tests.nas.toys import made_up
 from tests.oracles import random_architecture
 from tests.speed import assert_quick
+from train.optimizer import optimizer
+from train.recipe import change, preset
 
 
 def tiny() -> StagedSpace:
@@ -55,9 +57,9 @@ def test_a_network_takes_what_its_blocks_take() -> None:
 def test_blocks_of_other_conventions_are_other_blocks() -> None:
     b0 = zoo("efficientnet_b0")
     table = Times("latency", {block_name(block, b0): (0.001, 0.0) for block in b0.blocks()})
-    for change in ({"activation": "relu"}, {"padding": "same"}, {"resolution": 192}):
+    for other in ({"activation": "relu"}, {"padding": "same"}, {"resolution": 192}):
         with pytest.raises(ValueError, match=r"has no '.*measure a table of this space"):
-            table.predict(dataclasses.replace(b0, **change))
+            table.predict(dataclasses.replace(b0, **other))
     with pytest.raises(ValueError, match="has no 'classifier"):
         table.predict(dataclasses.replace(b0, classes=10))
 
@@ -303,6 +305,34 @@ def test_the_update_is_shared_by_parameters_and_tensors() -> None:
         1 + layer.bias + 2 * layer.norm for block in other.blocks() for layer in layers_of(block)
     )
     assert blocks_cost(other.blocks()).params == cost(other).params
+
+
+def test_the_update_by_muon_depends_on_the_shapes_of_matrices() -> None:
+    the_space = space("efficientnet")
+    networks = [the_space.decode(g) for g in the_space.sample(20, np.random.default_rng(0))]
+
+    def seconds(network: Architecture) -> float:
+        made = build(network)
+        groups = optimizer(preset("proxy"), made).param_groups
+        (matrices,) = (group["params"] for group in groups if group.get("matrices"))
+        shapes = [(len(each), each[0].numel()) for each in matrices]
+        flops = sum(5 * min(s) ** 2 * (2 * max(s) + min(s)) for s in shapes)
+        return 1e-4 + 1e-6 * len(list(made.parameters())) + 1e-11 * flops
+
+    other = zoo("efficientnet_b0")
+    updates = [seconds(network) for network in networks]
+    share = shares(networks, updates, "muon")
+    assert sum(map(share, other.blocks())) == pytest.approx(seconds(other), rel=1e-6)
+
+
+def test_cached_step_times_depend_on_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, latency = Setting("step_time", recipe="proxy"), Setting("latency", recipe="proxy")
+    paths = [kept_path(each, "test", None) for each in (step, latency)]
+    sgd = change(preset("proxy"), ["optimizer=sgd"])
+    monkeypatch.setattr("train.recipe.preset", lambda name: sgd)
+    others = [kept_path(each, "test", None) for each in (step, latency)]
+    assert paths[0] != others[0]
+    assert paths[1] == others[1]
 
 
 def test_errors_are_relative_and_ranks_are_kendalls() -> None:
