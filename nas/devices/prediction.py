@@ -55,8 +55,8 @@ def check_space(
     other = "" if same or space.name != device.space else " with other choices"
     raise ValueError(
         f"device {quoted(device.name)} was measured on the space {quoted(device.space)} "
-        f"({_described(device.settings)}) and cannot predict for {quoted(space.name)}{other} "
-        f"({_described(space.settings)}); measure a kit of networks of that space "
+        f"({_described(device.settings, space.settings)}) and cannot predict for "
+        f"{quoted(space.name)}{other} ({_described(space.settings, device.settings)}); measure a kit of networks of that space "
         "(python -m nas.devices.kit) on the device"
     )
 
@@ -69,9 +69,11 @@ def check_is_space(space: object) -> None:
         )
 
 
-def _described(settings: Mapping[str, Any]) -> str:
-    texts = (f"{shortened(name, 40)} {shortened(value, 40)}" for name, value in settings.items())
-    return ", ".join(texts) or "no settings"
+def _described(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Return the settings that differ from others as text."""
+    differing = {k: v for k, v in settings.items() if k not in others or others[k] != v}
+    texts = (f"{shortened(name, 40)} {shortened(value, 40)}" for name, value in differing.items())
+    return ", ".join(texts) or ("equal settings" if settings else "no settings")
 
 
 def check_genotypes(space: SearchSpace, genotypes: np.ndarray) -> None:

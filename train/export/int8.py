@@ -76,8 +76,10 @@ def quantise(request: Request) -> Quantised:
             f"--precision int8 needs images to calibrate on; name them by --data ({request.why})"
         )
     given = request.config.float_layers
+    named: tuple[str, ...] = ()
+    if given not in (None, AUTO):  # checked before the calibration, which takes minutes
+        named = named_layers(str(given), onnx.load(request.float_onnx))
     quantiser = _calibrated(request, images)
-    named = () if given in (None, AUTO) else named_layers(str(given), quantiser.model)
     bench = _bench(request, images)
     methods, models = {}, {}
     for method in METHODS:
