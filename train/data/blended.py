@@ -88,7 +88,7 @@ class Blend(Split):
             yield batch, used
 
     def select(self, indices: Any) -> Split:
-        raise ValueError("select: a blend has no selections; select from its parts, then blend")
+        raise ValueError("select: not supported for a blend; select from its splits, then blend")
 
     def name(self, index: int) -> str | None:
         border = len(self.first)

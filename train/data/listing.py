@@ -83,8 +83,8 @@ def found(
     least = enough(TEST_SHARE)
     if not len(tested):
         raise ValueError(
-            f"data: {len(train.labels)} images are too few to split into two: a test split of a "
-            f"{TEST_SHARE:g} share needs {least} images of a class or more, and there are "
+            f"data: {len(train.labels)} images are too few to split into two: a test split with a "
+            f"share of {TEST_SHARE:g} needs a class with {least} images or more, and there are "
             f"{counted(train.labels, classes)}; add images, or give a folder train and a folder "
             "test"
         )

@@ -23,7 +23,7 @@ from vbs.processes import available_cpus
 from vbs.text import shortened
 
 CHECKED_HEADERS = 200_000  # largest number of streamed files whose headers are all checked first
-LOOK = 32  # images whose sizes decide whether to try memory
+LOOK = 32  # number of images whose sizes decide whether decoding into memory is tried
 _THREADS = min(8, available_cpus())
 Value = TypeVar("Value")
 

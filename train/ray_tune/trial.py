@@ -59,7 +59,7 @@ class Share:
     settings    plain data for the trials' records.
     cpus, gpus  of a trial, divided evenly among its processes.
     loaders     processes that decode streamed images, for each process of a trial.
-    cuda        whether several processes use GPUs that really exist.
+    cuda        whether a trial has several processes on real GPUs (tests declare fake ones).
     retries     times that a trial is resumed after its process or node was lost.
     scratch     folder for Ray's own files.
     log         destinations of the curves, as in `train.loggers.catalog.make_logger`.
