@@ -25,7 +25,7 @@ from scaling.published.model import (
 from scaling.surface import INTERVAL, simplex
 from vbs.text import quoted
 
-TIE = 0.3  # points; the two studies of EfficientNet-B0 differ by as much
+TIE = 0.3  # points; two published studies of EfficientNet-B0 differ by as much
 DRAWS = 1000
 NAMED: Mapping[str, tuple[float, float, float]] = {
     "published (1.2, 1.1, 1.15)": (
