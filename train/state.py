@@ -67,10 +67,12 @@ class Run:
 
     @property
     def precision(self) -> torch.dtype:
+        """Data type of convolutions and matrix products."""
         return precision(self.recipe, self.world.device)
 
     @property
     def preparation(self) -> Preparation:
+        """Preparation of evaluation images."""
         return preparation(self.recipe)
 
 

@@ -41,6 +41,7 @@ class Listing:
         return state.hexdigest()[:16]
 
     def select(self, chosen: np.ndarray) -> Listing:
+        """Return the images of some indices, int64 [m], or of a mask, bool [n]."""
         return Listing(self.images, self.labels[chosen], self.rows[chosen])
 
 
@@ -60,6 +61,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
     def listings(self) -> dict[str, Listing | None]:
+        """Return the splits by name: "train", "val" and "test"; None for a missing one."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
