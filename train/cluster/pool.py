@@ -282,7 +282,7 @@ class Pool:
         self._inbox.items.append((task.number, Ended(self._too_long() if task.late else reason)))
 
     def _lost(self, slot: _Slot, reason: str) -> None:
-        """Replace a process that is gone; restart its job or report its end."""
+        """Replace a process that has ended; restart its job or report its end."""
         task = slot.task
         self._replace(slot, reason)
         if task is None:

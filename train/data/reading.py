@@ -162,7 +162,7 @@ def _decoded(
 
 
 def _refuse_undecodable(store: Store, rows: np.ndarray, channels: int, limit: float) -> None:
-    """Raise ValueError if none of the first images can be decoded, whatever their headers state."""
+    """Raise ValueError if none of the first images can be decoded, even with valid headers."""
     why = ""
     for row in rows[:LOOK].tolist():
         try:

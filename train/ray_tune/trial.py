@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 OnEpoch = Callable[[Row], None]
 
-# parts of the messages of gloo and NCCL if a process at the other end is gone
+# parts of the messages of gloo and NCCL after another process of the trial has ended
 PEERS = (
     "gloo",
     "nccl",
@@ -250,7 +250,7 @@ def _failed(
 
 
 def _of_another(error: Exception) -> bool:
-    """Return whether an error shows that another process of the trial is gone."""
+    """Return whether an error shows that another process of the trial has ended."""
     from torch import distributed
 
     text = str(error).lower()
