@@ -91,7 +91,7 @@ class Blend(Split):
             yield batch, used
 
     def select(self, indices: Any) -> Split:
-        """Raise ValueError, because a selection would lose the ratio."""
+        """Raise ValueError, because a blend does not support selections."""
         raise ValueError("select: not supported for a blend; select from its splits, then blend")
 
     def name(self, index: int) -> str | None:
