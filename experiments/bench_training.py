@@ -119,7 +119,7 @@ def ratio(ours: list[float], theirs: list[float]) -> dict[str, Any]:
 
 
 def time_case(case: Case, arguments: Options) -> dict[str, Any]:
-    """Return all figures of a case except its memory."""
+    """Return all measurements of a case except its memory."""
     checked = check_twins(case.architecture, name=case.timm_name)
     settings = settings_to_try(case.device, compiled=arguments.compile, quick=arguments.quick)
     sides = {setting: Side(case, setting) for setting in settings}

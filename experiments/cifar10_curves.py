@@ -6,7 +6,7 @@ the moving average of its weights is scored on the minival after each epoch. The
 are also trained with a second seed, which shows the variation between seeds. Seconds are processor
 time of one thread, which depends little on other load.
 Expected: 50 to 70% at the end, and a ranking after 3 epochs that mostly persists. Measured:
-results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command resumes. Command:
+results/cifar10_curves.json. Time: an hour on 2 CPU cores; rerun the command to resume. Command:
 
     python -m experiments.cifar10_curves --data parquet:../shared/data/cifar10
 """

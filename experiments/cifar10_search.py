@@ -8,7 +8,7 @@ two, which are close, are trained with five seeds, B0 with three. (1) and (2) se
 images held out of the training set; only (3) uses the test images.
 Expected: the network found is ahead of both by more than the deviation between seeds. Measured:
 results/cifar10_search.json and .png (the figure of the search). Time: three quarters of an hour for
-(1), a quarter for (2), half an hour for (3); the same command resumes.
+(1), a quarter for (2), half an hour for (3); rerun the command to resume.
 Command:
 
     python -m experiments.cifar10_search --data parquet:../shared/data/cifar10
@@ -123,7 +123,7 @@ def trained(source: str, architecture: Architecture, seed: int, folder: Path) ->
 
 
 def searched(work: Path) -> dict[str, Any]:
-    """Return the figures of the searches from their records."""
+    """Return the results of the searches from their records."""
     found = {}
     for name in SEARCHES:
         record = json.loads((work / name / "search.json").read_text())

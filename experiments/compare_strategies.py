@@ -25,7 +25,7 @@ peers. Strategies whose runs take more than ten minutes have fewer seeds.
 
 Expected: predictor after 50 evaluations equals the best peer after 150.
 Time: an hour and a half on one core without --peers, most of it for Optuna's GP and TPE; about 40
-hours with them. The same command resumes; failed runs of peers are repeated.
+hours with them. Rerun the command to resume; failed runs of peers are repeated.
 
     python -m experiments.compare_strategies [--seeds 20] [--processes 2] [--only predictor]
     python -m experiments.compare_strategies --peers smac hebo ax neps syne-tune --install

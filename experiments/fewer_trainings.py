@@ -27,8 +27,8 @@ factor that are the defaults of a search; `asha_grid` has others.
 Optuna's TPE runs in the same way for comparison (multivariate; in (a) also its slow plain form,
 with 5 seeds). The predictor has four times the seeds in (a), because its loss is a small
 difference.
-Measured: results/fewer_trainings.json. Time: 10 minutes on one core; the same command resumes, and
-repeats the runs on curves that have changed since. Command:
+Measured: results/fewer_trainings.json. Time: 10 minutes on one core; rerun the command to resume;
+runs on curves that have changed since are repeated. Command:
 
     python -m experiments.fewer_trainings --data ../shared/data [--seeds 20] [--processes 1]
 """

@@ -9,7 +9,7 @@ that a search takes with `--fidelity auto`.
 Expected: the tau between two seeds of the longest fidelity, which limits all others, is well below
 1, since the networks differ by a few points only; some cheap fidelity is not far below it.
 Measured: results/fidelity_cifar10.json, results/fidelity_cifar10.png. Time: an hour of processor
-time, half an hour on 2 CPU cores; the same command resumes. Command:
+time, half an hour on 2 CPU cores; rerun the command to resume. Command:
 
     python -m experiments.fidelity_cifar10 --data parquet:../shared/data/cifar10
 """

@@ -6,7 +6,7 @@ photographs of hands (sign_digits) at 96 px, and on 2,000 images of CIFAR-10 at 
 batch of 64, and scale linearly. The weights that the minival selects are scored on the test images.
 Nothing else differs between the arms of a data set.
 Expected: a setting that is better on both data sets. Measured: results/finetune_recipe.json.
-Time: 1 hour on 2 CPU cores for one seed; the same command resumes. Command:
+Time: 1 hour on 2 CPU cores for one seed; rerun the command to resume. Command:
 
     python -m experiments.finetune_recipe --data ../shared/data
 """

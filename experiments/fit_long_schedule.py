@@ -50,10 +50,9 @@ UNIT = (
     "(EfficientNet-B0: about 72.5), not its 350 epochs"
 )
 LONGER = 5.7
-CEILING = (
-    80.0  # percent; towards it the spread of seeds shrinks in proportion: .0128, .0144, .0150,
-)
-# .0143 of the distance in the four quarters of the networks
+# percent; the deviation between seeds is proportional to the distance from it: .0128, .0144, .0150
+# and .0143 of the distance in the four quarters of the networks
+CEILING = 80.0
 SEEDS = (1, 2, 3)
 # prior deviations of the weights in points, for inputs of deviation 1: constant and slope are free
 PRIOR = np.array([1e3, 1e3, 0.5, 1.0, 1.0, 1.0, 1.0])
@@ -69,7 +68,7 @@ class Trainings(NamedTuple):
     """Networks under both schedules.
 
     genotypes  int8 [n, decisions]; short and long: [n, 3] top-1 by seed, percent.
-    predicted  their own short accuracy as predicted by the surrogate; logs: [n, 4] of
+    predicted  short accuracy without seed noise, as predicted by the surrogate; logs: [n, 4] of
                `Tables.logs`.
     """
 
@@ -161,7 +160,7 @@ def fit_long(data: Trainings) -> LongSchedule:
 
 
 class Held(NamedTuple):
-    """Predictions of held-out networks, percent, [n] each: own accuracy, deviation of seeds."""
+    """Predictions of held-out networks, percent: accuracy without noise, deviation of seeds [n]."""
 
     own: OwnAccuracy
     seeds: np.ndarray

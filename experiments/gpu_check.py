@@ -7,12 +7,12 @@ resumed training equals an uninterrupted one; after running out of memory, the p
 the GPU does not wait for augmented images at 32 px; two trials on half a GPU each, through Ray; one
 process with DistributedDataParallel over NCCL; block times by CUDA events (goal: Kendall tau .9);
 the gain of cuDNN's benchmark mode; seconds to 90% on CIFAR-10; and, in the remaining time, the grid
-of alpha, beta and gamma with trainings that are long enough for depth. Each step runs in a process
-of its own, which is ended at its time limit, so that a step that hangs or crashes does not affect
-the others. Steps whose packages (Ray, timm, ...) or images are missing are skipped and listed. The
-result file is written after every step; the same command resumes, and --steps repeats some steps.
-The exit code is 1 if a step failed. Needs torch 2.11 or newer. With --dry every step runs on a CPU
-with tiny networks and without verdicts, in two minutes at most.
+of alpha, beta and gamma with trainings long enough for deep networks to converge. Each step runs in
+a process of its own, which is ended at its time limit, so that a step that hangs or crashes does
+not affect the others. Steps whose packages (Ray, timm, ...) or images are missing are skipped and
+listed. The result file is written after every step; rerun the command to resume, and use --steps to
+repeat some steps. The exit code is 1 if a step failed. Needs torch 2.11 or newer. With --dry every
+step runs on a CPU with tiny networks and without verdicts, in two minutes at most.
 Measured: not yet. Time: --minutes (8); the last step takes the time that the others leave.
 Writes: results/gpu_check.json (--dry: runs/gpu_check_dry.json). Command:
 

@@ -5,8 +5,7 @@ A grid of candidates at one growth is trained, and a surface is fitted to their 
 weight that is learned from the accuracies, and with the prior at weight 1:
 
 - simulated grids at 8x FLOPs with a known optimum. "a new recipe": the true surface is drawn from
-the
-  prior; "wrong prior": depth loses 6 points to width, which no published recipe shows.
+  the prior; "wrong prior": depth loses 6 points to width, which no published recipe shows.
 - the three committed grids of CIFAR-10 at 2x (results/scaling_cifar10.json): some candidates with
   two seeds each are given, and the choice is scored by the mean of all seeds. Six short epochs of
   3M FLOPs are far from the published trainings.

@@ -3,11 +3,12 @@
 What: EfficientNet-Lite0 (ImageNet) is fine-tuned on sign_digits at 96 px, or on 2,000 images of
 CIFAR-10 at 64 px: the parent. 24 sub-networks, spread evenly over the logarithm of their FLOPs from
 8 to 60% of the parent's, inherit its weights. Each is scored with every score of
-`nas.evaluators.inherited_scores`, with channels chosen by the L1 norm of weights, by batch-norm
-scales and by a Taylor expansion, and layers by the loss without them and from the end, and by steps
-of fine-tuning with several learning rates. Then each is fine-tuned for six epochs. Shown: rank
-correlation (Kendall tau, Spearman rho) of each score on the minival with the test accuracy after
-fine-tuning, the seconds of the score, and the correlation of FLOPs and params.
+`nas.evaluators.inherited_scores` for several choices of what it inherits: channels by the L1 norm
+of weights, by batch-norm scales or by a Taylor expansion; layers by the loss without them, or the
+last ones dropped first. The score by steps of fine-tuning is tried with several learning rates.
+Then each network is fine-tuned for six epochs. Shown: rank correlation (Kendall tau, Spearman rho)
+of each score on the minival with the test accuracy after fine-tuning, the seconds of the score, and
+the correlation of FLOPs and params.
 Time: 70 minutes on 2 CPU cores; resumable. Command:
 
     python -m experiments.inherited_scores --data ../shared/data/sign_digits.zip

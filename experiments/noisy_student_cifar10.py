@@ -22,8 +22,8 @@ seeds as three processes on two idle cores: 12 minutes.
 
     python -m experiments.noisy_student_cifar10 --data parquet:../shared/data/cifar10 --processes 2
 
-The same command resumes an interrupted run. Several commands may share --work, each with different
---seeds; each writes all finished arms to --out.
+Rerun the command to resume an interrupted run. Several commands may share --work, each with
+different --seeds; each writes all finished arms to --out.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Does one network fit all devices?
 
-For each of the six measured accelerators and three targets, the network with the highest predicted
-top-1 is searched that is at least 0.8, 1 or 1.2 times as fast as EfficientNet-B0 on that device.
-Shown: the gain of each search over B0; how much faster than B0 the fastest network with at least
-B0's predicted accuracy is on each device, and how fast that network is on the other devices; and
-how many decisions the six networks share.
+For each of six measured accelerators and three targets, a search finds the network with the highest
+predicted top-1 among those at least 0.8, 1 or 1.2 times as fast as EfficientNet-B0 on that device.
+Shown: the gain of each search over B0; for each device, the fastest network with at least B0's
+predicted accuracy, its speed relative to B0, and its speed on the other devices; and how many
+decisions the six networks share.
 
 Speed is predicted (`nas.devices`, fitted to Accel-NASBench, Ahmad et al., DAC 2024), and so is
 top-1 (short schedule). Time: five minutes.

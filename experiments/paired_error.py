@@ -2,13 +2,14 @@
 
 What: 5 random networks of the compact space within 4M FLOPs on CIFAR-10, each trained with two
 seeds as in a search (5 epochs of a tenth of the images with the recipe `proxy`), all scored on the
-same test images. For every pair of trainings the correlation over images of being right is
-computed, between two seeds of one network and between two networks. The variance of a difference of
-accuracies on n images is 2 p (1 - p) (1 - correlation) / n; the part of it that seeds do not show
-is 2 p (1 - p) (correlation of seeds - correlation of networks) / n; see `vbs.accuracy`.
-Expected: networks of one space are right on mostly the same images; two seeds of one network agree
-only slightly more. Measured: results/paired_error.json. Time: 8 minutes on one CPU core; the same
-command resumes. Command:
+same test images. Each training classifies each image correctly (1) or not (0). The correlation of
+these values over the images is computed for pairs of seeds of one network and for pairs of
+networks. The variance of a difference of accuracies on n images is 2 p (1 - p) (1 - correlation)
+/ n; the part of it that seeds do not show is 2 p (1 - p) (correlation of seeds - correlation of
+networks) / n; see `vbs.accuracy`.
+Expected: networks of one space classify mostly the same images correctly; two seeds of one network
+agree only slightly more. Measured: results/paired_error.json. Time: 8 minutes on one CPU core;
+rerun the command to resume. Command:
 
     python -m experiments.paired_error --data parquet:../shared/data/cifar10
 """
@@ -70,7 +71,7 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """Return mean correlations of being right between two seeds and between two networks."""
+    """Return mean correlations of correctness between two seeds and between two networks."""
     hits = {arm: np.array([*map(int, outcome["right"])], float) for arm, outcome in done.items()}
     same, other = [], []
     for one, two in itertools.combinations(hits, 2):

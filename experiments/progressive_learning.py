@@ -1,4 +1,4 @@
-"""Does progressive learning pay on small machines? Accuracy against seconds, three seeds.
+"""Does progressive learning save time on small machines? Accuracy against seconds, three seeds.
 
 What: the same network, data, epochs and final settings, once with a fixed image size and once with
 image size, RandAugment magnitude, mixup and dropout increasing in four stages (EfficientNetV2,

@@ -15,7 +15,7 @@ sides).
 
 Expected: the mean test accuracies of three seeds lie within one (pooled) standard deviation.
 Time: about 10 minutes on 2 cores for 25,000 images, 3 epochs, 3 seeds (0: all images, twice that).
-Finished runs are kept in --work, and the same command resumes; until all runs have ended the result
+Finished runs are kept in --work; rerun the command to resume. Until all runs have ended, the result
 file has "complete": false.
 
     python -m experiments.same_learning [--processes 2] [--seeds 0 1 2] [--images 25000]

@@ -1,17 +1,17 @@
 """How should a small network grow? Compound growth and growth along one axis, at equal real cost.
 
 What: `scaling.grid` on CIFAR-10 for three baselines, each a proxy of at most 3M FLOPs at 32 px: the
-network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNetV2. Trained are
-candidates of the grid whose real cost is twice that of the baseline, as far apart as possible, and
-three controls that spend the same on depth, width or resolution alone; 3 seeds each, 6 where those
-were too few; scored on images held out of the training set. The best candidate is the best of
-several noisy ones and therefore biased upwards. Unbiased comparisons with a control are the mean of
-all compound candidates, or, with 6 seeds, the candidate that is best by the first 3 as scored by
-the other 3.
+network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNetV2. The trained networks
+are candidates of the grid whose real cost is twice that of the baseline, as far apart as possible,
+and three controls that spend the same on depth, width or resolution alone; 3 seeds each, 6 where
+those were too few; scored on images held out of the training set. The accuracy of the best
+candidate is biased upwards, because it is the best of several noisy ones. Unbiased comparisons
+with a control are the mean of all compound candidates, or, with 6 seeds, the candidate that is best
+by the first 3 as scored by the other 3.
 Expected: the best compound candidates ahead of all three controls, and an optimum that noise does
 not hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base: no
 candidate is clearly ahead of the best axis, which is width for two of them and resolution for the
-third. Time: 30 to 70 minutes for each base on 2 CPU cores; the same command resumes. Command:
+third. Time: 30 to 70 minutes for each base on 2 CPU cores; rerun the command to resume. Command:
 
     python -m experiments.scaling_cifar10 --data parquet:../shared/data/cifar10
 """

@@ -8,7 +8,7 @@ the binomial error of 50% on 1,000 images is 1.6 points. (An earlier form of the
 RandAugment, crops of half the area, label smoothing .1, dropout .2 and weight decay 2e-3, reached
 49.4% on CIFAR-10, where the settings of `proxy` with as many steps reached 53.5%.)
 Expected: some points above `proxy` on CIFAR-10. Measured: results/scratch_recipe.json.
-Time: 20 minutes on 2 CPU cores; the same command resumes. Command:
+Time: 20 minutes on 2 CPU cores; rerun the command to resume. Command:
 
     python -m experiments.scratch_recipe --data ../shared/data
 """

@@ -240,7 +240,7 @@ def weights(task: Task, data: Data) -> tuple[Path, Trained]:
 
 
 def of_search(work: Path) -> dict[str, Any]:
-    """Return the figures in the record of the search; {} without a record."""
+    """Return the results in the record of the search; {} without a record."""
     if not (work / "search" / "search.json").exists():
         return {}
     record = json.loads((work / "search" / "search.json").read_text())

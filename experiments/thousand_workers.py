@@ -51,7 +51,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def measured(part: str, share: float) -> dict[str, Any]:
-    """Measure a part in a process of its own; return its figures."""
+    """Measure a part in a process of its own; return its measurements."""
     command = [sys.executable, "-m", "experiments.thousand_workers", "--only", part]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "found.json")
@@ -63,7 +63,7 @@ def measured(part: str, share: float) -> dict[str, Any]:
 
 
 def one_part(part: str, share: float) -> dict[str, Any]:
-    """Measure a part in this process; return its figures."""
+    """Measure a part in this process; return its measurements."""
     from experiments.lib import driver_cost
 
     if part == "drivers":

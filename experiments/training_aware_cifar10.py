@@ -6,8 +6,8 @@ EfficientNet-B0 at the same size are trained alike with 3 seeds, and their train
 in one run.
 Expected: the network found is as accurate as the B0-like one and takes measurably less time for a
 step; on a CPU its operations may differ from those for a TPU. Measured:
-results/training_aware_cifar10.json and .png. Time: an hour on 2 CPU cores; the same command
-resumes.
+results/training_aware_cifar10.json and .png. Time: an hour on 2 CPU cores; rerun the command
+to resume.
 Command:
 
     python -m experiments.training_aware_cifar10 --data parquet:../shared/data/cifar10

@@ -3,11 +3,11 @@
 What: 4 random networks of the compact space (at most 1M FLOPs at 32 px) are trained with the recipe
 `proxy` for 50, 100 and 300 steps on three small data sets: 648 photographs of hands (10 classes),
 1,000 images of CIFAR-10, and 4,000 of them rotated by 0 to 3 right angles, where the class is the
-object together with the rotation (40 classes). Scored is the same as in a search: the moving
-average of the weights, here on 300 held-out images. A network counts as above chance if it is above
-it by 3 binomial standard errors. `third` is the mean after about a third of 300 steps.
+object together with the rotation (40 classes). As in a search, the moving average of the weights is
+scored, here on 300 held-out images. A network counts as above chance if its accuracy exceeds chance
+by 3 binomial standard errors. `third` is the mean after about a third of 300 steps.
 Expected: chance accuracy for tens of steps. Measured: results/training_length.json. Time: 20
-minutes on 2 CPU cores; the same command resumes. Command:
+minutes on 2 CPU cores; rerun the command to resume. Command:
 
     python -m experiments.training_length --data ../shared/data
 """

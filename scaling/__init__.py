@@ -1,4 +1,4 @@
-"""Scaling of networks: compound scaling, families, growth grids, and whole baselines."""
+"""Scaling of networks: families, scaling coefficients, training-aware search, whole baselines."""
 
 from typing import TYPE_CHECKING
 

@@ -25,7 +25,7 @@ from search_spaces.scale import scale
 TOLERANCE = 0.03
 REACH = 0.35  # depth and width are searched within exp(+-REACH) of the given factors
 STEPS = 71  # grid points of the search along depth and along width
-MOST = 400  # maximum number of shapes that are tried for a member, nearest first
+MOST = 400  # maximum number of shapes (layers, channels) tried for a member, nearest first
 CLOSE = 0.01  # tolerance of FLOPs for networks whose cost is measured
 ATTEMPTS = 8  # maximum number of networks that are measured for one member
 STEPPED = (0.3, 3.0)  # limits of the assumed exponent of measured cost over FLOPs
@@ -95,8 +95,8 @@ def within_budget(
            must rise with the side.
 
     Among all roundings with this cost, the one nearest to the factors is chosen, by the logarithms
-    of real depth, width and resolution. Preferred are roundings in which no stage has fewer layers
-    or channels than the base if the factors increase depth or width. If the rules limit the
+    of real depth, width and resolution. If the factors increase depth or width, roundings in which
+    no stage has fewer layers or channels than the base are preferred. If the rules limit the
     resolution, depth and width compensate for it.
 
     Raises ValueError if no rounding has the cost, with the nearest possible growth.
@@ -276,7 +276,7 @@ def _apart(real: float, wanted: float, *, weight: float) -> float:
 def _shapes(
     base: Architecture, wanted: Factors, rules: Rules
 ) -> Iterator[tuple[float, Architecture]]:
-    """Yield (distance, network) for layers and channels near the wanted factors, nearest first."""
+    """Yield (distance, shape) for layers and channels near the wanted factors, nearest first."""
     ways = [dataclasses.replace(rules, layers=how) for how in ("up", "nearest")]
     deeper = (layers_of(base, factor, way) for factor in _around(wanted.depth) for way in ways)
     scaled = (

@@ -64,14 +64,14 @@ class Coefficients:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 1 <= value <= 100:
                 raise ValueError(
-                    f"{field.name}: {quoted(value)} is not allowed; use a number from 1"
+                    f"{field.name}: {quoted(value)} is not allowed; use a number from 1 to 100"
                 )
             object.__setattr__(self, field.name, float(value))
 
     def factors(self, phi: float = 1.0) -> Factors:
         """Return the factors after `phi` steps; a negative phi shrinks the network."""
         if isinstance(phi, bool) or not isinstance(phi, int | float) or not abs(phi) <= 100:
-            raise ValueError(f"phi: {quoted(phi)} is not allowed; use a number from 0")
+            raise ValueError(f"phi: {quoted(phi)} is not allowed; use a number from -100 to 100")
         return Factors(self.alpha**phi, self.beta**phi, self.gamma**phi)
 
     @property

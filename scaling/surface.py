@@ -5,7 +5,7 @@ experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i +
 with one more term for the difference between a candidate's cost and the growth. The optimum is
 searched where all shares are at least 0. Its uncertainty is estimated by a parametric bootstrap:
 the surface's predictions for the candidates are perturbed by the noise of seeds and the error of
-the surface. If the optimum is on the rim of the triangle, its intervals extend only inwards and are
+the surface. If the optimum is on an edge of the triangle, its intervals extend only inwards and are
 too narrow.
 """
 
@@ -180,13 +180,18 @@ def _more_seeds(
 
 @dataclass(frozen=True)
 class _Fitting:
-    """Least squares weighted by seeds and images, with a prior on all weights except the plane.
+    """Least squares weighted by seeds and images, with a normal prior on the weights.
 
-    design [n, 7], counts of seeds [n], means [n] in percent, number of images.
-    noise: standard deviation of a training, NaN if unknown.
-    missed: standard deviation of candidates around the surface beyond the noise.
-    penalty [7]: precision of the weights around 0.
-    prior_precision [7, 7]: precision around prior_mean [7], which leaves the height free.
+    design   features of the candidates, [n, 7].
+    counts   number of seeds of each candidate, [n].
+    means    mean accuracy of each candidate in percent, [n].
+    images   number of images.
+    center   mean of `means`.
+    noise    standard deviation of a training; NaN if unknown.
+    missed   standard deviation of candidates around the surface beyond the noise.
+    penalty  precision of the weights around 0, [7]; nearly 0 for the three linear weights.
+    prior_mean, prior_precision, prior_weight  mean [7], weighted precision [7, 7] and weight of the
+             added `Prior`; without one, all are 0.
     """
 
     design: np.ndarray

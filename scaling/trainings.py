@@ -47,7 +47,7 @@ from train.start import check_random_start
 from vbs.progress import Progress, State
 
 DECISION = "network"
-# the usual fidelity: images of an epoch, least images of an epoch per class, and images of all
+# the usual fidelity: images of an epoch, fewest images of an epoch per class, images of all
 # epochs together; for CIFAR-10, 8 epochs of a fifth of the images
 IMAGES, OF_A_CLASS, SEEN = 9_000, 90, 72_000
 EPOCHS = (8, 60)  # smallest and largest number of epochs

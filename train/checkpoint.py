@@ -79,10 +79,10 @@ def read_weights(path: Path) -> Weights:
     try:
         weights = _described(tensors, header)
     except KeyError as error:
-        raise ValueError(f"{path}: its description is damaged ({error} is missing)") from None
+        raise ValueError(f"{path}: its header is damaged ({error} is missing)") from None
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: its description is damaged ({error})") from None
-    with torch.device("meta"):  # shapes only: the description could request too much memory
+        raise ValueError(f"{path}: its header is damaged ({error})") from None
+    with torch.device("meta"):  # shapes only: the header could request too much memory
         expected = build(weights.architecture).state_dict()
     check_equal(expected, tensors, source=path)
     check_finite(tensors, source=path)
@@ -90,7 +90,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def _described(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Weights:
-    """Return the weights; raise ValueError if their description is not valid."""
+    """Return the weights that a header describes; raise ValueError if it is not valid."""
     architecture = Architecture.from_dict(header["architecture"])
     classes = header["classes"]
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -174,9 +174,9 @@ def check_equal(
 
 
 def check_type(name: str, value: Tensor, own: Tensor, *, source: object) -> None:
-    """Raise ValueError if the data type of a tensor does not suit the network's tensor `own`.
+    """Raise ValueError if a tensor's data type is not allowed for the network's tensor `own`.
 
-    Not allowed are, for example, integers for weights, complex numbers, and 8-bit floats.
+    For example, integers for weights, complex numbers and 8-bit floats are not allowed.
     """
     allowed = FLOATS if own.is_floating_point() else (torch.int64, torch.int32)
     if value.dtype not in allowed:
@@ -219,9 +219,9 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         header = parse_json(content)
     except ValueError as error:
-        raise ValueError(f"{path}: its description is damaged ({error})") from None
+        raise ValueError(f"{path}: its header is damaged ({error})") from None
     if not isinstance(header, dict):
-        raise ValueError(f"{path}: its description is damaged")
+        raise ValueError(f"{path}: its header is damaged")
     return tensors, header
 
 

@@ -1,6 +1,7 @@
 """Length of trainings in optimizer steps; the same rule for all commands.
 
-The number of epochs says little: an epoch of CIFAR-10 has 351 steps, one of 650 photographs has 5.
+The number of epochs does not determine the length: an epoch of CIFAR-10 has 351 steps, an epoch of
+650 photographs has 5.
 A recipe for small data therefore gives the fewest steps of a useful training
 (`Recipe.least_steps`), and commands raise the epochs to reach them unless the user sets the epochs.
 Trainings are compared, and the worse ones stopped, after at least `FIRST_JUDGED` steps: small

@@ -328,7 +328,7 @@ class Progress:
         return ", ".join(parts)
 
     def _spent(self, width: int = 0) -> str:
-        """Return the time of this run, so named if the run is resumed."""
+        """Return the elapsed time of this run, marked "since --resume" if the run is resumed."""
         text = f"{clock(time.monotonic() - self._started):>{width}} elapsed"
         return f"{text} since --resume" if self._resumed else text
 

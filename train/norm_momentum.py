@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-WINDOW = 20  # batches; after n of them the average covers about n / WINDOW
+WINDOW = 20  # after n batches, the average covers about the last n / WINDOW of them
 NEAR = 0.1  # first momentum if the statistics are nearly right
 
 

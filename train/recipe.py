@@ -182,7 +182,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, from which `from_dict` makes an equal recipe.
 
-        Unused fields of later versions are left out: earlier results lack them.
+        Fields that later versions added are left out if they are unused, as in earlier results.
         """
         unused = {name for name in LATER if getattr(self, name) == getattr(Recipe, name)}
         unused |= {*(() if self.teacher else OF_TEACHER)}
@@ -328,7 +328,7 @@ def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Return the recipe of searches: minutes for small images, with Muon.
+    """Return the recipe of searches, which uses Muon; small images take minutes of training.
 
     experiments/proxy_recipe.py compares it with SGD, the optimizer of version 0.1, and with other
     changes.

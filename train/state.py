@@ -67,10 +67,12 @@ class Run:
 
     @property
     def precision(self) -> torch.dtype:
+        """Data type of convolutions and matrix products."""
         return precision(self.recipe, self.world.device)
 
     @property
     def preparation(self) -> Preparation:
+        """Preparation of evaluation images."""
         return preparation(self.recipe)
 
 
@@ -101,7 +103,7 @@ def preparation(recipe: Recipe) -> Preparation:
 
 
 def share_of(recipe: Recipe, here: World) -> int:
-    """Return the images on a device at once; raise ValueError if the batch does not divide."""
+    """Return the number of images on a device at once; raise ValueError for uneven shares."""
     if recipe.batch % here.size:
         raise ValueError(f"batch: {recipe.batch} cannot be shared among {here.size} processes")
     share = recipe.batch // here.size
@@ -188,8 +190,8 @@ def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
     are equally good within the binomial error, those of the last epoch have been trained longest,
     with the lowest learning rate (the one-standard-error rule, Breiman et al. 1984).
 
-    Without a minival, the last weights are kept. With sub-networks as well: the sub-networks still
-    improve when the network itself no longer does.
+    Without a minival, the last weights are kept. They are also kept if sub-networks are trained,
+    because these still improve when the network itself no longer does.
     """
     kinds = {"val": "raw", "ema": "ema"}
     scores = {kind: row[f"{kind}_top1"] for kind in kinds if f"{kind}_top1" in row}

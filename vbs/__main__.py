@@ -1,4 +1,4 @@
-"""`python -m vbs`: the same as the `vbs` script."""
+"""Entry point of `python -m vbs`, which is the same program as the `vbs` script."""
 
 from vbs.main import main
 

@@ -6,7 +6,7 @@
         target_flops: float | None = option(None, help="...", metavar="SIZE", parse=parse_quantity)
 
 Values from a command line, a YAML file, a JSON record and Python are read in the same way. A group
-of options is a base class; names are flat everywhere. A saved config can be read again.
+of options is a base class; option names are not nested. A saved config can be read again.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def partial(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by field name; a file may name options as the command line does."""
+    """Return the values by field name; the given names may be spelled as on a command line."""
     known = options(config)
     fields = {each.flag.replace("-", "_"): name for name, each in known.items() if each.flag}
     fields |= {

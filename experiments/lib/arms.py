@@ -3,9 +3,9 @@
 An arm is a name and a seed. Each runs in a process of a pool (`train.cluster.jobs`) with its share
 of the processors and writes `<arm>-<seed>.json` into a work folder when it ends; an arm that was
 interrupted resumes from its checkpoint. The result file is written after every arm, with
-`"partial": true` until the last one has ended. Ctrl-C and SIGTERM also end the arms. The same
-command resumes, also on another machine: arms in a partial result file of the same settings are not
-run again.
+`"partial": true` until the last one has ended. Ctrl-C and SIGTERM also end the arms. Rerun the
+command to resume, also on another machine: arms in a partial result file of the same settings are
+not run again.
 """
 
 from __future__ import annotations

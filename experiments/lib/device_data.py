@@ -1,4 +1,4 @@
-"""The measured speeds of the public archive, and which devices may not explain each other."""
+"""Measured speeds of devices from the public archive, and the product lines of devices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ COLUMNS = {  # (device, kind) -> column of the table
     ("vck190", "latency"): "latency_vck190",
     ("train_time", "train_time"): "train_time",
 }
-# devices of one line are too similar to be sources for each other in leave-one-device-out
+# device -> product line; devices of one line are too similar to predict each other in
+# leave-one-device-out
 LINES = {"a100": "GPU", "rtx3090": "GPU", "tpuv2": "TPU", "tpuv3": "TPU"}
 
 
@@ -72,5 +73,5 @@ def read_speeds(path: Path, space: SearchSpace) -> Speeds:
 
 
 def line_of(device: str) -> str:
-    """Return the line of a device; devices of one line may not be sources for each other."""
+    """Return the product line of a device; devices of one line do not predict each other."""
     return LINES.get(device, device)

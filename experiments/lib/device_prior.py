@@ -1,8 +1,8 @@
 """Learning the deviations of the prior for a new device from the measured devices.
 
-Each measured device in turn serves as the new one: its measurements are explained by the devices of
-other lines, and the deviations with the highest likelihood over all of them are taken (type-II
-maximum likelihood by coordinate search, with a weak penalty on the distance to the start).
+Each measured device in turn serves as the new one: its measurements are predicted from the devices
+of other product lines, and the deviations with the highest likelihood over all of them are selected
+(type-II maximum likelihood by coordinate search, with a weak penalty on the distance to the start).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ START = {
     "decisions": 0.01,
     "noise": 0.03,
 }
-NETWORKS = 40  # of each device in one draw
+NETWORKS = 40  # number of networks of each device in one draw
 DRAWS = 2
-ROUNDS = 5  # over all deviations
-FIRST_STEP = 0.7  # in log deviations
+ROUNDS = 5  # number of passes over all deviations
+FIRST_STEP = 0.7  # of the logarithm of a deviation
 PULL = 0.02  # weight of the squared distance to the start
 
 
 def sources_of(
     devices: dict[str, MeasuredDevice], target: str, *, without: Sequence[str] = ()
 ) -> list[StageTimes]:
-    """Return models of the devices of other lines than those of the target and of `without`."""
+    """Return models of all devices but the product lines of the target and of `without`."""
     barred = {line_of(target), *map(line_of, without)}
     return [
         model
@@ -63,7 +63,7 @@ def learn(
 ) -> dict[str, float]:
     """Return the deviations that maximise the likelihood of the measurements.
 
-    without   devices whose lines are left out, as targets and as sources.
+    without   devices whose product lines are left out, as targets and as sources.
     measured  whether the sources are the other devices, or the costs of networks.
     """
     barred = set(map(line_of, without))

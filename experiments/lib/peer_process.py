@@ -131,10 +131,11 @@ class PeerProcess:
 class PeerStrategy:
     """Proposes the networks of a peer.
 
-    A network that exceeds the limits costs no evaluation: the peer receives by what share, together
-    with the lowest reward so far (with two objectives: the lowest accuracy and the network's own
-    cost). For a known network it receives the known result again. In both cases it is asked again;
-    after `patience` attempts a mutation of its last proposal is taken.
+    A network that exceeds the limits costs no evaluation: the peer receives the excess as a share
+    of the limit, and the lowest reward so far (with two objectives: the lowest accuracy so far, and
+    the cost of the network). If the network has already been evaluated, the peer receives its
+    result again. In both cases the peer proposes another one; after `patience` attempts, a mutation
+    of its last proposal is used.
     """
 
     generation = 1

@@ -60,7 +60,7 @@ def planned(seeds: int) -> list[Job]:
 
 
 def run(job: Job, data: Path, curves_file: Path) -> dict[str, Any]:
-    """Run one replayed search; return its figures as plain data."""
+    """Run one replayed search; return its results as plain data."""
     part, name, workers, seed, rungs = job
     if part == "async":
         durations = _durations(data / "imagenet_measurements" / "train.parquet")
@@ -92,7 +92,7 @@ class TrainTime:
 
 @dataclass(frozen=True)
 class RecordedCurves:
-    """Figures of the learning curves that are replayed.
+    """Summary of the learning curves that are replayed.
 
     seed_noise_sd  points of accuracy; None if unknown.
     best           accuracy in percent after all epochs.

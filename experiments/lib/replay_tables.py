@@ -33,7 +33,7 @@ RESAMPLED = 300  # bootstrap draws of the seeds, for the standard errors
 
 
 def summary(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
-    """Return all figures of the tables, without arms that some seeds lack."""
+    """Return all numbers of the tables, without arms that some seeds lack."""
     return {
         "asynchronous": asynchronous(runs),
         "curves": stopped_early(runs, curves),

@@ -66,7 +66,7 @@ class Nodes(Simulated):
         super().__init__(curve_of, capacity=nodes * slots, steps=len(EPOCHS))
         self._slots, self._away = slots, 60 * away
         self._rng = np.random.default_rng(0)
-        self._gap = 3600 / (nodes * hourly) if hourly else np.inf  # mean seconds between two leaves
+        self._gap = 3600 / (nodes * hourly) if hourly else np.inf  # mean seconds between departures
         self._leaves = self._rng.exponential(self._gap) if hourly else np.inf
         self._returns: list[float] = []
         self._waiting: list[int] = []  # numbers of trainings that lost their node
@@ -102,7 +102,7 @@ class Nodes(Simulated):
         self.spent += time.process_time() - began
 
     def _change(self) -> bool:
-        """Process one leave or return of a node before the next event; return if there was one."""
+        """Process one departure or return of a node before the next event; return False if none."""
         event = self._events[0].time if self._events else np.inf
         comes = min(self._returns, default=np.inf)
         if min(comes, self._leaves) > event or min(comes, self._leaves) == np.inf:

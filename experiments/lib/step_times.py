@@ -1,4 +1,4 @@
-"""Where the time of a training goes: images, forward and backward pass, optimizer, the rest."""
+"""Time of the parts of a training: images, forward and backward pass, optimizer, the rest."""
 
 from __future__ import annotations
 

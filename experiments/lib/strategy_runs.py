@@ -68,9 +68,9 @@ def make(name: str, task: Task, seed: int, stack: ExitStack) -> Strategy:
 
 
 def run(task_name: str, name: str, seed: int) -> dict[str, Any]:
-    """Run one search; return its figures after each of the task's marks.
+    """Run one search; return its results after each of the task's marks.
 
-    If a peer ends or hangs, the result is that of a failed run, with the reason and the figures of
+    If a peer ends or hangs, the result is that of a failed run, with the reason and the results at
     the marks that were reached.
     """
     task = task_of(task_name)

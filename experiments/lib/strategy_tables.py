@@ -14,7 +14,7 @@ COLUMNS = {"flops": BUDGETS, "device": MARKS, "table": MARKS, "front": FRONT_MAR
 
 
 def summary(runs: list[Run], names: dict[str, list[str]]) -> dict[str, Any]:
-    """Return {task: {strategy: {seeds, failed, mark: figures}}}; see `row`."""
+    """Return {task: {strategy: {seeds, failed, mark: results}}}; see `row`."""
     return {
         task: {
             name: row([run for run in runs if (run["task"], run["strategy"]) == (task, name)])

@@ -158,7 +158,7 @@ class Lines(Report):
 
 
 def run_arm(arm: str, seed: int, place: Path, data: Data, setup: Setup) -> dict[str, Any]:
-    """Train and score one arm in `place`/<arm>; the arm of its teacher has ended before."""
+    """Train and score one arm in `place`/<arm>; its teacher's arm must have ended."""
     few, pool, truth = split_labels(data, seed)
     recipe = recipes(setup.epochs, setup.ratio, seed)[arm]
     outcome: dict[str, Any] = {"arm": arm, "seed": seed}

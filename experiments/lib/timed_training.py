@@ -70,7 +70,7 @@ def timed_accuracy(text: str, *, data: str, seconds: float) -> tuple[float, floa
 
 
 def _trained(architecture: Architecture, images: Data, seconds: float) -> tuple[float, str]:
-    """Return the minival top-1 after the images that the seconds allow, and the failure or ""."""
+    """Return the minival top-1 after as many images as the seconds allow, and the failure or ""."""
     recipe = change(preset("proxy"), ["epochs=1", "warmup_epochs=0.1"])
     each, failed = _step_seconds(architecture, images, recipe)
     if failed:

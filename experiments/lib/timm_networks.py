@@ -48,8 +48,8 @@ def timm_twin(
 def check_twins(architecture: Architecture, *, name: str = "", side: int = 0) -> dict[str, Any]:
     """Return parameters of both networks and the largest difference of logits with equal weights.
 
-    Compared in training mode, where batch norms use the batch, and in evaluation mode. Raises
-    ValueError if the two are not the same network.
+    The logits are compared in training mode, where batch norms use the batch, and in evaluation
+    mode. Raises ValueError if the two are not the same network.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(0)

@@ -144,7 +144,7 @@ class Side:
         self.optimizer, self.average = loop.optimizer, loop.average
 
     def ready(self) -> Batches:
-        """Yield two batches forever, in the memory format of the network."""
+        """Yield two batches in turn without end, in the memory format of the network."""
         kind = torch.channels_last if self.setting.channels_last else torch.contiguous_format
         some = [(x.contiguous(memory_format=kind), y) for x, y in self.fresh(2)]
         return itertools.cycle(some)

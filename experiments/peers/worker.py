@@ -20,7 +20,8 @@ excess      the cost as a share of its limit, minus 1: above 0 the limit is exce
             are the substitutes that the driver counts for such a network.
 
 The choices in a "tell" may differ from those of the last answer. An exception ends the process
-with its text on stderr.
+with its text on stderr. The classes of this module are the optimisers: `ask` returns the choices,
+and `tell` passes a result on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m scaling.baseline`."""
+"""Entry point of `python -m scaling.baseline`."""
 
 from vbs.command import run_program
 

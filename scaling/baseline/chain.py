@@ -131,7 +131,7 @@ class Chain:
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code or not step.is_over():
-            raise Failure(f"{step.name}: the step failed; see above; the same command resumes")
+            raise Failure(f"{step.name}: the step failed; see above; rerun the command to resume")
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -163,7 +163,7 @@ def _named(step: str) -> Iterator[None]:
         if code == MISTAKE:
             raise ValueError(f"{step}: {text}") from error
         if code:
-            raise Failure(f"{step}: {text}; the same command resumes") from error
+            raise Failure(f"{step}: {text}; rerun the command to resume") from error
         raise
 
 

@@ -176,5 +176,5 @@ network, for one target or several. DIR gets a folder for each step, and report.
 command with the same --out resumes where it was interrupted; --dry-run prints the steps.
 --space also accepts your own code: package.module:Name or path/to/file.py:Name.""",
     switches={"dry_run": "print the steps without running them"},
-    interrupted="interrupted; the same command resumes",
+    interrupted="interrupted; rerun the command to resume",
 )

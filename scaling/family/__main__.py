@@ -1,4 +1,4 @@
-"""`python -m scaling.family`."""
+"""Entry point of `python -m scaling.family`."""
 
 from vbs.command import run_program
 

@@ -40,7 +40,7 @@ class FamilyResult:
     folder        folder of all files.
     config        config with all defaults resolved, so that it repeats the family.
     coefficients  None: the published factors.
-    rows          figures of each member as plain data, in the order of `members`.
+    rows          values of each member as plain data, in the order of `members`.
     notes         basis of the predicted accuracies, and why members have none.
     cut           parent of the members; None if they inherit no weights.
     """
@@ -118,7 +118,7 @@ def _title(result: FamilyResult) -> list[str]:
     if config.rules in OWN_FACTORS:
         how = "factors of 2^phi"
     elif coefficients is None and any(row["phi"] < 0 for row in rows):
-        how += f", below the base {PUBLISHED}^phi"
+        how += f", for negative phi {PUBLISHED}^phi"
     grows = {"flops": "real cost"}.get(config.objective, config.objective)
     if config.objective in TIMED:
         grows = f"measured {config.objective}"

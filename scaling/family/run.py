@@ -156,7 +156,7 @@ def _tables(paths: Sequence[str]) -> list[Any]:
 
 
 def _row(member: Member, config: FamilyConfig, tables: Sequence[Any]) -> dict[str, Any]:
-    """Return all figures of a member as plain data."""
+    """Return all values of a member as plain data."""
     row: dict[str, Any] = {
         "name": member.name,
         "phi": member.phi,
@@ -194,8 +194,8 @@ def _test_notes(config: FamilyConfig) -> list[str]:
         return []
     return [
         "test px, test FLOPs: for testing; all other columns are for training, including the "
-        "predicted top-1. Testing at more pixels costs no training: six of timm's EfficientNet-B0 "
-        "to B4 gained 0.8 to 1.3 points at 1.1 to 1.2 times the side"
+        "predicted top-1. Testing at more pixels needs no further training: six of timm's "
+        "EfficientNet-B0 to B4 gained 0.8 to 1.3 points at 1.1 to 1.2 times the side"
     ]
 
 

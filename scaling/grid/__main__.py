@@ -1,4 +1,4 @@
-"""`python -m scaling.grid`."""
+"""Entry point of `python -m scaling.grid`."""
 
 from vbs.command import run_program
 

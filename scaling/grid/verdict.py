@@ -33,8 +33,8 @@ def verdict(
             lines.append(f"  {line}")
         if surface["at_rim"]:
             lines.append(
-                f"  no growth for {' or '.join(surface['at_rim'])}: intervals at the "
-                "rim extend only inwards, and are too narrow"
+                f"  no growth in {' or '.join(surface['at_rim'])}: the optimum is on an edge of "
+                "the triangle, where intervals extend only inwards and are too narrow"
             )
     best = outcome["best_candidate"]
     lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")

@@ -2,9 +2,9 @@
 
 For group g (a base network and a recipe): latent = a_g + terms (beta + b_g) + noise. The constants
 a_g are free, so that every group is relative to its own base; beta are the common slopes, and b_g
-the deviations of the group's slopes from them. The
-variances of the slopes and of the noise maximise the marginal likelihood (empirical Bayes, with a
-wide prior on their logarithms); beta is integrated out. Needs numpy and scipy.
+the deviations of the group's slopes from them. The variances of the slopes and of the noise
+maximise the marginal likelihood (empirical Bayes, with a wide prior on their logarithms); beta is
+integrated out. Needs numpy and scipy.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from scaling.published.model import (
 from scaling.surface import INTERVAL, simplex
 from vbs.text import quoted
 
-TIE = 0.3  # points; the two studies of EfficientNet-B0 differ by as much
+TIE = 0.3  # points; two published studies of EfficientNet-B0 differ by as much
 DRAWS = 1000
 NAMED: Mapping[str, tuple[float, float, float]] = {
     "published (1.2, 1.1, 1.15)": (
@@ -86,7 +86,15 @@ def best_split(
     model: str = "both",
     rng: np.random.Generator | None = None,
 ) -> Optimum:
-    """Return the optimal split of a growth and its ties; raises ValueError unless growth > 1."""
+    """Return the optimal split of a growth of FLOPs, and the splits that tie with it.
+
+    growth     factor of the FLOPs, above 1.
+    base_top1  top-1 of the base in percent.
+    model      "squares", "interactions" or "both", see `predicted_gain`.
+    rng        generator of the draws for the intervals; None: seed 0.
+
+    Raises ValueError for an invalid growth, base_top1 or model.
+    """
     if not (is_number(growth) and 1 < growth <= LARGEST_FACTOR):
         raise ValueError(
             f"growth: {quoted(growth, 40)} is not allowed; use a number above 1, up to "

@@ -1,4 +1,4 @@
-"""`python -m scaling.report`."""
+"""Entry point of `python -m scaling.report`."""
 
 from vbs.command import run_program
 

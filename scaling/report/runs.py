@@ -85,7 +85,7 @@ def named(runs: Sequence[Run], *, aside: Sequence[str] = ASIDE) -> list[Run]:
         if name not in aside and len({_text(run, name) for run in runs}) > 1
     ]
     names = [
-        ", ".join(_said(name, run.settings.get(name)) for name in differing) or run.folder.name
+        ", ".join(_shown(name, run.settings.get(name)) for name in differing) or run.folder.name
         for run in runs
     ]
     if len(set(names)) < len(names) or any(len(name) > 80 for name in names):
@@ -110,7 +110,7 @@ def _text(run: Run, name: str) -> str:
     return json.dumps(run.settings.get(name), sort_keys=True)
 
 
-def _said(name: str, value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     """Return a setting and its value in short form; texts are shown without the name."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if isinstance(value, str) else f"{name} {shortened(text, 30)}"

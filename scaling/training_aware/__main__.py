@@ -1,4 +1,4 @@
-"""`python -m scaling.training_aware`."""
+"""Entry point of `python -m scaling.training_aware`."""
 
 from vbs.command import run_program
 

@@ -27,9 +27,9 @@ FOUND, MEMBERS = "found", "members"
 class TrainingAwareResult:
     """Result of a training-aware search.
 
-    networks  figures of the found network, V2-base and B0 as plain data, by name; empty if the
+    networks  values of the found network, V2-base and B0 as plain data, by name; empty if the
               search failed.
-    members   figures of each member, smallest first.
+    members   values of each member, smallest first.
     known     results of the compared trainings, by name.
     certainty lines about the certainty of the comparison.
     images    number of training images.

@@ -310,7 +310,7 @@ def _compared(
 def _figures(
     networks: Mapping[str, Architecture], known: Mapping[str, Result], times: Sequence[Timing]
 ) -> dict[str, Any]:
-    """Return all figures of the compared networks as plain data."""
+    """Return all values of the compared networks as plain data."""
     return {
         name: _row(network, timed) | known[name].to_json()
         for (name, network), timed in zip(networks.items(), times, strict=True)
@@ -318,7 +318,7 @@ def _figures(
 
 
 def _row(network: Architecture, timed: Timing) -> dict[str, Any]:
-    """Return the figures of a network as plain data."""
+    """Return the values of a network as plain data."""
     return {
         **cost(network)._asdict(),
         "step_seconds": timed.seconds,
@@ -330,7 +330,7 @@ def _row(network: Architecture, timed: Timing) -> dict[str, Any]:
 
 
 def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Write the members to files and return their figures."""
+    """Write the members to files and return their values."""
     (folder / MEMBERS).mkdir(exist_ok=True)
     listed = []
     for member in members(full_size(choices), tuple(names)):

@@ -336,8 +336,8 @@ def test_another_baseline_of_version_0_1_is_refused(
     ("error", "raised", "line"),
     [
         (ValueError("fidelity: 'x'"), ValueError, "grid: fidelity: 'x'"),
-        (Failure("Ray was lost"), Failure, "grid: Ray was lost; the same command resumes"),
-        (OSError(28, "No space left", "a"), Failure, "grid: a: No space left; the same command"),
+        (Failure("Ray was lost"), Failure, "grid: Ray was lost; rerun the command to resume"),
+        (OSError(28, "No space left", "a"), Failure, "grid: a: No space left; rerun the command"),
         (MemoryError("no"), Failure, "grid: out of memory"),
         (ZeroDivisionError("x"), ZeroDivisionError, "x"),
         (KeyboardInterrupt(15), KeyboardInterrupt, ""),

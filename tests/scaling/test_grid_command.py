@@ -217,7 +217,7 @@ def test_an_optimum_at_a_rim_is_told(best: str, rim: bool) -> None:
     known = {each.name: Result({0: top(each) - 0.1, 1: top(each) + 0.1}, 1.0, {}) for each in found}
     outcome = chosen(config, found, known, fitted_surface(config, found, known))
     said = "\n".join(verdict(found, known, outcome))
-    assert ("  no growth for depth or resolution: intervals at the rim" in said) == rim
+    assert ("  no growth in depth or resolution: the optimum is on an edge" in said) == rim
     assert bool(outcome["surface"]["at_rim"]) == rim
 
 

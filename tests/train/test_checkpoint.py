@@ -72,7 +72,7 @@ def test_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
         str(path),
         {"format": "vision-baseline-search weights 1", "content": "[]"},
     )
-    with pytest.raises(ValueError, match="its description is damaged"):
+    with pytest.raises(ValueError, match="its header is damaged"):
         read_weights(path)
     with pytest.raises(ValueError, match=r"cannot be read|truncated"):
         read_state(tmp_path / "none.safetensors")

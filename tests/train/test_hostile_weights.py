@@ -123,8 +123,8 @@ def test_hostile_weights_are_refused_by_name(
         ('{"mean": [1, 1, 1], "mean": [0, 0, 0]}', "the key 'mean' appears twice"),
         ('{"mean": [1e999, 1, 1]}', "1e999 is too large"),
         ("[" * 100_000, "nested too deeply"),
-        ("[]", "its description is damaged"),
-        ("{", "its description is damaged"),
+        ("[]", "its header is damaged"),
+        ("{", "its header is damaged"),
     ],
 )
 def test_hostile_descriptions(text: str, message: str, tmp_path: Path) -> None:

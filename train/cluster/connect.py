@@ -86,7 +86,7 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
         signals.install()  # again, because Ray's C++ installs handlers that print tracebacks
         global _connection
         _connection = stack.pop_all()
-        atexit.register(disconnect)  # for a signal before the caller has stored the result
+        atexit.register(disconnect)  # if a signal arrives before the caller stores the result
     return True
 
 
@@ -96,7 +96,7 @@ def is_connected() -> bool:
 
 
 def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) -> None:
-    """Call ray.init; its environment is set until the stack is closed."""
+    """Call ray.init; its environment variables stay set until the stack is closed."""
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -162,9 +162,11 @@ def check_fits(
     count: int = 1,
     nodes: Sequence[Mapping[str, float]] | None = None,
 ) -> None:
-    """Raise ValueError unless one node has enough for one process, and all nodes for `count`.
+    """Raise ValueError unless the nodes can run `count` processes at once.
 
-    nodes  resources of each node; None: those of `node_resources`.
+    cpus, gpus  resources of one process; a single node must have them.
+    what        name of a process, or of what it belongs to, in messages.
+    nodes       resources of each node; None: those of `node_resources`.
     """
     nodes = node_resources() if nodes is None else nodes
     for name, option, wanted in (("GPU", "gpus", gpus), ("CPU", "cpus", cpus)):
@@ -201,7 +203,7 @@ def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
 
 
 def total(name: str) -> float:
-    """Return all CPUs or GPUs ("CPU", "GPU") of the living nodes."""
+    """Return the number of CPUs ("CPU") or GPUs ("GPU") of all living nodes together."""
     return sum(node.get(name, 0.0) for node in node_resources())
 
 

@@ -1,4 +1,7 @@
-"""A pool of processes on a Ray cluster for a search; a child process is connected to Ray."""
+"""Pools of Ray workers for searches. A child process holds the connection to Ray.
+
+If the cluster is lost, the process of the search gets an exception instead of being ended.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,7 @@ def open_pool(
 
 
 def cluster_resources(address: str) -> list[dict[str, float]]:
-    """Return the resources of each living node of the cluster, as `node_resources`."""
+    """Return the resources of each living node of the cluster, as `node_resources` does."""
     if is_connected():
         return node_resources()
     with RayProcess(_Look, address=address) as process:

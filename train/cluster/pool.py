@@ -20,7 +20,7 @@ from train.cluster.worker import Ended, Item, Job, Worker, Yielded
 from vbs.failures import Failure, reason_of
 from vbs.processes import available_cpus
 
-GRACE = 5.0  # most seconds that a job over its time limit has to yield before it is killed
+GRACE = 5.0  # seconds in which a job over its time limit must yield; else it is killed
 MOVES = 8  # most machines that a job may lose before it fails
 PAUSES = (1.0, 10.0)  # seconds before a job that failed because of the infrastructure is retried
 SET_UPS = 3  # consecutive failures to set up a slot after which the slot is abandoned
@@ -32,7 +32,7 @@ class PoolLost(Failure):
 
 @dataclass
 class _Task:
-    """A job in the driver."""
+    """The driver's state of a job."""
 
     number: int
     payload: Any
@@ -41,8 +41,8 @@ class _Task:
     stopped: bool = False
     faults: int = 0  # number of failures because of the infrastructure
     earliest: float = -math.inf  # earliest time of its start
-    held: bool = False  # the caller has its last item; it continues at the next `wait`
-    deadline: float = math.inf  # end of its time limit, later of its grace
+    held: bool = False  # paused after an item; continues at the next `wait`
+    deadline: float = math.inf  # end of its time limit, then of its grace period
     late: bool = False  # whether it exceeded its time limit
 
 
@@ -205,7 +205,7 @@ class Pool:
                 slot.request = slot.actor.begin.remote(task.payload)
 
     def _look(self, slots: list[_Slot], seconds: float) -> None:
-        """Process new answers; wait for the first one at most `seconds`."""
+        """Process new answers; wait at most `seconds` for the first one."""
         import ray
 
         requests = {slot.request: slot for slot in slots if slot.request is not None}
@@ -282,7 +282,7 @@ class Pool:
         self._inbox.items.append((task.number, Ended(self._too_long() if task.late else reason)))
 
     def _lost(self, slot: _Slot, reason: str) -> None:
-        """Replace a process that is gone; restart its job or report its end."""
+        """Replace a process that has ended; restart its job or report its end."""
         task = slot.task
         self._replace(slot, reason)
         if task is None:

@@ -1,4 +1,4 @@
-"""The worker in the processes of a pool (`train.cluster.pool`), and its answers."""
+"""Actor that runs the jobs of a pool (`train.cluster.pool`) in one process, and its answers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Yielded(NamedTuple):
 class Ended(NamedTuple):
     """The end of a job; reason "" if it ended by itself or was stopped.
 
-    infrastructure  whether the job itself did not cause the failure (see `vbs.failures`); it was
-                    then retried as often as PAUSES allows.
+    infrastructure  whether the infrastructure caused the failure, not the job (see `vbs.failures`);
+                    the job was then retried as often as PAUSES allows.
     """
 
     reason: str
@@ -51,7 +51,7 @@ class Worker:
         self._items: Iterator[Any] = iter(())
 
     def ready(self) -> str:
-        """Return, after the set-up, why it failed; "" if it did not."""
+        """Return the reason if the set-up failed, else "". Ray runs this call after the set-up."""
         return self._wrong
 
     def begin(self, payload: Any) -> tuple[bool, Any]:

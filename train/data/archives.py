@@ -40,6 +40,7 @@ class PerProcess(Generic[Value]):
         self._held: tuple[int, Value] | None = None
 
     def get(self) -> Value:
+        """Return the value of this process; it is made on the first call."""
         held = self._held
         if held is None or held[0] != os.getpid():
             held = self._held = (os.getpid(), self._make())

@@ -47,16 +47,16 @@ class Augmentation:
                "none": resized. "pad" and "none" keep the aspect ratio and cut off the ends of the
                longer side, as in `Preparation`.
     crop_area  smallest share of the area that "resized" keeps, in (0, 1].
-    flip       whether images are mirrored left-right, with probability one half unless the draws
-               of a step say which (`Draws`).
+    flip       whether images are mirrored left-right: each with probability one half, or those
+               that `Draws.mirrored` selects.
     policy     "randaugment", "autoaugment" (its ImageNet policy), "autoaugment-cifar10" or "none".
-    magnitude  of RandAugment, 0 to 30, fractions included, on the scale of the papers: TensorFlow's
-               code divides M by 10, so 10 shears by 0.3 and rotates by 30 degrees, and
-               EfficientNetV2's 25 by 0.75 and 75 degrees. (torchvision divides by 30, so its own 9
-               is 3 here; timm divides by 10 and clamps at 10 without mmax.) Above 10, shear,
-               rotation and the colours continue (colour factors down to 0.1, as in timm);
-               translation (0.45 of the side), posterize (4 bits) and solarize (all) stay constant,
-               because more would erase the image.
+    magnitude  of RandAugment, 0 to 30, fractions included, on the scale of the papers, which
+               TensorFlow's code divides by 10: 10 shears by 0.3 and rotates by 30 degrees, and 25,
+               as in EfficientNetV2, shears by 0.75 and rotates by 75 degrees. (torchvision divides
+               by 30, so its magnitude 9 equals 3 here; timm divides by 10 and clamps at 10 without
+               mmax.) Above 10, shear, rotation and the colour operations still become stronger
+               (colour factors down to 0.1, as in timm); translation (0.45 of the side), posterize
+               (4 bits) and solarize (all) do not, because more would erase the image.
     layers     number of operations that RandAugment applies one after another.
     erasing    probability that a random rectangle is filled with the mean colour.
     group      number of consecutive images of a step that share one draw of policy and erasing; 8
@@ -310,7 +310,7 @@ def _groups(positions: np.ndarray, group: int) -> Iterator[slice]:
 
 
 class _RandAugment(v2.RandAugment):
-    """torchvision's RandAugment with a real magnitude on the papers' scale, also above 10."""
+    """torchvision's RandAugment with fractional magnitudes on the papers' scale, also above 10."""
 
     def __init__(self, layers: int, magnitude: float, fill: tuple[int, ...]) -> None:
         super().__init__(layers, 0, interpolation="bilinear", fill=list(fill))

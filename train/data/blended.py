@@ -37,9 +37,11 @@ class Blend(Split):
 
     @property
     def unreadable(self) -> tuple[str, ...]:
+        """See `Split.unreadable`."""
         return tuple(dict.fromkeys((*self.first.unreadable, *self.second.unreadable)))
 
     def order(self, rng: np.random.Generator, batch: int) -> np.ndarray:
+        """See `Split.order`; raises ValueError if a batch would lack images of one kind."""
         others = round(batch * self.ratio / (1 + self.ratio))
         own = batch - others
         if not own or not others or own > len(self.first):
@@ -63,6 +65,7 @@ class Blend(Split):
         device: torch.device,
         workers: int,
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """See `Split.pictures`."""
         border = len(self.first)
         masks = [request.indices < border for request in requests]
         sources = []
@@ -88,14 +91,17 @@ class Blend(Split):
             yield batch, used
 
     def select(self, indices: Any) -> Split:
-        raise ValueError("select: a blend has no selections; select from its parts, then blend")
+        """Raise ValueError, because a blend does not support selections."""
+        raise ValueError("select: not supported for a blend; select from its splits, then blend")
 
     def name(self, index: int) -> str | None:
+        """See `Split.name`."""
         border = len(self.first)
         first = index < border
         return self.first.name(index) if first else self.second.name(index - border)
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
+        """See `Split.picture`."""
         border = len(self.first)
         if index < border:
             return self.first.picture(index, size)

@@ -42,7 +42,7 @@ def eight_bits(image: Image.Image, *, deep: bool) -> Image.Image:
         brightest = max(high for _, high in _extrema(image))
         if 0 < brightest < DARK >> 8 or _stated(image, FULL) < DARK:
             raise ValueError(
-                f"16-bit colours that end at {brightest / 255:.0%} of their range; scale them to "
+                f"16-bit colours that use only {brightest / 255:.0%} of their range; scale them to "
                 "the whole range, or convert them to 8 bits"
             )
     return image
@@ -83,7 +83,7 @@ def _range(image: Image.Image, values: np.ndarray) -> tuple[float, float]:
 
 
 def _stated(image: Image.Image, default: int) -> int:
-    """Return the greatest value of the number of bits in use.
+    """Return the value of white by BitsPerSample or else MaxSampleValue; `default` without both.
 
     MaxSampleValue is a statistic of one image. It is rounded up to whole bits, so that all images
     of a camera are scaled alike.

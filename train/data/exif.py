@@ -131,7 +131,7 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 def plain_tiff(data: bytes) -> bytes | None:
     """Return a TIFF file whose first directory keeps only the readable tags that pixels need.
 
-    None if it is not a TIFF file with 32-bit offsets, or its directory is truncated.
+    Returns None if it is not a TIFF file with 32-bit offsets, or its directory is truncated.
     """
     order = TIFF_HEADS.get(data[:4])
     if order is None:

@@ -103,7 +103,7 @@ def _wanted(files: Files, name: str) -> bool:
 
 
 def zip_files(path: str) -> Files:
-    """Return the images in an archive; raise ValueError if it is invalid or a name leaves it."""
+    """Return the images in an archive; raise ValueError if it or a path in it is invalid."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

@@ -30,6 +30,7 @@ class Pixels:
         self._copies: dict[torch.device, Tensor] = {}
 
     def on(self, device: torch.device) -> Tensor:
+        """Return the images on a device; they are copied there on the first call."""
         device = torch.empty(0, device=device).device  # resolves "cuda" to a numbered device
         if device == self.images.device:
             return self.images

@@ -41,6 +41,7 @@ class Listing:
         return state.hexdigest()[:16]
 
     def select(self, chosen: np.ndarray) -> Listing:
+        """Return the images of some indices, int64 [m], or of a mask, bool [n]."""
         return Listing(self.images, self.labels[chosen], self.rows[chosen])
 
 
@@ -60,6 +61,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
     def listings(self) -> dict[str, Listing | None]:
+        """Return the splits by name: "train", "val" and "test"; None for a missing one."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
@@ -83,8 +85,8 @@ def found(
     least = enough(TEST_SHARE)
     if not len(tested):
         raise ValueError(
-            f"data: {len(train.labels)} images are too few to split into two: a test split of a "
-            f"{TEST_SHARE:g} share needs {least} images of a class or more, and there are "
+            f"data: {len(train.labels)} images are too few to split into two: a test split with a "
+            f"share of {TEST_SHARE:g} needs a class with {least} images or more, and there are "
             f"{counted(train.labels, classes)}; add images, or give a folder train and a folder "
             "test"
         )

@@ -138,6 +138,7 @@ def _numbered(values: Sequence[Any], known: Sequence[Any], where: str) -> np.nda
     if labels.min() < 0:
         strange = values[int(np.argmin(labels))]
         raise ValueError(
-            f"data: {where} has the label {shortened(repr(strange))}, which is none of the classes"
+            f"data: {where} has the label {shortened(repr(strange))}, "
+            "which is not one of the classes"
         )
     return labels

@@ -23,7 +23,7 @@ from vbs.processes import available_cpus
 from vbs.text import shortened
 
 CHECKED_HEADERS = 200_000  # largest number of streamed files whose headers are all checked first
-LOOK = 32  # images whose sizes decide whether to try memory
+LOOK = 32  # number of images whose sizes decide whether decoding into memory is tried
 _THREADS = min(8, available_cpus())
 Value = TypeVar("Value")
 
@@ -162,7 +162,7 @@ def _decoded(
 
 
 def _refuse_undecodable(store: Store, rows: np.ndarray, channels: int, limit: float) -> None:
-    """Raise ValueError if none of the first images can be decoded, whatever their headers state."""
+    """Raise ValueError if none of the first images can be decoded, even with valid headers."""
     why = ""
     for row in rows[:LOOK].tolist():
         try:

@@ -79,8 +79,9 @@ class Source:
 def parse(text: str) -> Source:
     """Return the source that a text names; raise ValueError for an unknown option.
 
-    A text without a known prefix is a source of kind "zip", a folder that exists, or else a source
-    of kind "named". The path may itself contain a question mark if it exists.
+    Without a known prefix, a name that ends in .zip is of kind "zip", an existing folder without
+    parquet files is of kind "imagefolder", and any other text is of kind "named". The path itself
+    may contain a question mark if it exists.
     """
     kind, colon, rest = text.partition(":")
     if kind not in (FOLDER, PARQUET) or not colon:

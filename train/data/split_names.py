@@ -1,11 +1,11 @@
 """Recognition of splits by the names of folders and files.
 
-A name is a split's if it consists of one of the words that Hugging Face's `datasets` uses (train,
-training; validation, valid, val, dev; test, testing, eval, evaluation), in any case, with numbers
-and words like "set" or "images": train2017, training_set, TestImages. "holdout" is a test split. If
-test and eval are side by side, eval is the validation split. As in `datasets`, a name that only
-contains such a word between other words (my_train) counts too, but only if the folders below it
-agree. Sources: huggingface.co/docs/datasets/repository_structure (words and delimiters);
+A name denotes a split if it consists of one of the words that Hugging Face's `datasets` uses
+(train, training; validation, valid, val, dev; test, testing, eval, evaluation), in any case, with
+numbers and words like "set" or "images": train2017, training_set, TestImages. "holdout" is a test
+split. If test and eval are side by side, eval is the validation split. As in `datasets`, a name
+that only contains such a word between other words (my_train) counts too, but only if the folders
+below it agree. Sources: huggingface.co/docs/datasets/repository_structure (words and delimiters);
 torchvision's ImageFolder and Keras's image_dataset_from_directory take one folder for each split.
 """
 
@@ -37,7 +37,7 @@ _EVALUATIONS = ("eval", "evaluation")
 
 
 def word_of(name: str) -> str | None:
-    """Return the word that makes a name a split's, e.g. "eval" for Eval_Set; None if there is none.
+    """Return the word by which a name denotes a split, e.g. "eval" for Eval_Set; None without one.
 
     Digits, punctuation and case are ignored.
     """
@@ -46,7 +46,7 @@ def word_of(name: str) -> str | None:
 
 
 def split_of(name: str) -> str | None:
-    """Return train, val or test if a name is a split's (see above), else None."""
+    """Return train, val or test if a name denotes a split (see above), else None."""
     word = word_of(name)
     return WORDS[word] if word else None
 
@@ -59,7 +59,7 @@ def hinted(name: str) -> str | None:
 
 
 def by_split(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the names that are splits', by train, val and test, each sorted."""
+    """Return the names that denote splits, by train, val and test, each sorted."""
     known = {name: word for name in sorted(names) if (word := word_of(name))}
     tests = [name for name, word in known.items() if WORDS[word] == "test"]
     has_val = "val" in {WORDS[word] for word in known.values()}

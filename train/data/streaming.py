@@ -167,7 +167,7 @@ def _readable(store: Store, rows: np.ndarray, channels: int, index: int) -> tupl
 
 
 def loaded(dataset: Dataset, count: int, *, device: torch.device, workers: int) -> Iterator[Any]:
-    """Return an iterator over the first `count` items of a data set, whole batches, in order.
+    """Return an iterator over the first `count` items of a data set, in order; items are batches.
 
     workers  processes that load items ahead; 0: this process loads each when it is needed.
 

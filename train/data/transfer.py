@@ -28,5 +28,5 @@ def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
 
     The caller must not change the tensor.
     """
-    with torch.inference_mode(False):  # whichever mode it is first used in
+    with torch.inference_mode(False):  # valid in every mode, whatever the mode of the first call
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]

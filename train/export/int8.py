@@ -1,4 +1,4 @@
-"""Quantisation of a network to int8: the best calibration method on held-out images.
+"""Quantisation of a network to int8 by the calibration method that is best on held-out images.
 
 If int8 loses more accuracy than allowed, each layer is left in float in turn, to find the layers
 that lose most. `--float-layers auto` leaves the worst layers in float, one after another, until the

@@ -1,7 +1,7 @@
 """Latency of functions, measured alternately, so that other programs disturb all of them alike.
 
-Nothing here corrects for other programs; the spread shows them. `nas.block_times` measures more
-carefully, for tables that searches use.
+The values are not corrected for other programs; the quartiles show their influence.
+`nas.block_times` measures more carefully, for tables that searches use.
 """
 
 from __future__ import annotations

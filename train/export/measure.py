@@ -28,8 +28,8 @@ class Measured:
     data      the images: name of the data set, and the split that they are from.
     bytes     size of all its files.
     latency   of one image.
-    before    latency of the network in float32 in the same runtime, measured in turns with the
-              export; None if the export is that network.
+    before    latency of the network in float32 in the same runtime, measured alternately with
+              the export; None if the export is that network.
     runtime   the runtime.
     threads   number of threads.
     load      load of the machine while the latencies were measured.

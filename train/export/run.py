@@ -249,7 +249,7 @@ def _target(form: Format, config: ExportConfig, source: Path) -> Path:
         others += [target.with_name(f"{target.name}.json"), program_file(target)]
     for path in (target, *others):
         if path.exists():
-            raise ValueError(f"{path}: exists; remove it, or give another place with --out")
+            raise ValueError(f"{path} already exists; remove it, or use another --out")
     if not target.parent.is_dir():
         raise ValueError(f"{target.parent} does not exist; create it, or use another --out")
     return target

@@ -23,7 +23,7 @@ Batch = tuple[Tensor, Tensor]  # images [n, channels, height, width], targets in
 class Importance:
     """Importance of the parts of a network; larger values are more important.
 
-    channels  importance of the channels, for each group of channels that are cut together, float64
+    channels  importance of the channels, for each group of channels pruned together, float64
               [channels].
     layers    importance of the layers of each stage, float64 [layers]. The first layer of a stage
               is always kept, because it strides and changes the channels.

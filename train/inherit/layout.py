@@ -1,4 +1,4 @@
-"""Layout of a network: groups of channels that are cut together, and the layers that use them."""
+"""Layout of a network: groups of channels pruned together, and the layers that use them."""
 
 from __future__ import annotations
 

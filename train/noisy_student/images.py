@@ -69,7 +69,7 @@ def load_images(
 
 
 def _refuse_the_same(unlabelled: str, labelled: str) -> None:
-    """Raise ValueError if the unlabelled images are all labelled images, with the test images."""
+    """Raise ValueError if the unlabelled images are the labelled data set with its test split."""
     ours, theirs = unlabelled_source(unlabelled), unlabelled_source(labelled)
     # of a named set, only the training images are used
     if NAMED in (ours.kind, theirs.kind) or (ours.kind == PARQUET) != (theirs.kind == PARQUET):
@@ -84,7 +84,7 @@ def _refuse_the_same(unlabelled: str, labelled: str) -> None:
 def _shared(
     whole: SelfTraining, listing: Listing, labelled: str, seed: int, *, held_out: bool
 ) -> list[str]:
-    """Return the splits for scores that share files with the unlabelled images.
+    """Return the scored splits (minival, test) that share files with the unlabelled images.
 
     Files are compared by their path. Copies under other names are not found, nor copies of a
     folder in an archive.

@@ -18,7 +18,7 @@ FAR = 3.0  # seconds that a process may take between reading a URL and writing t
 
 @contextlib.contextmanager
 def owned(store: Store) -> Iterator[None]:
-    """Own the store inside the block; raise ValueError if another process works there.
+    """Hold the lease of the store inside the block; raise ValueError if another process holds it.
 
     A folder is locked by `vbs.lock.owned`. Storages behind a URL have no atomic creation of files,
     so if several processes start together, the last one that wrote the lease keeps it.

@@ -70,7 +70,9 @@ def new_plan(config: TuneConfig) -> Plan:
             )
     channels = {trial["architecture"]["in_channels"] for trial in trials}
     if len(channels) > 1:
-        raise ValueError("architectures: some take colour images and some grey; train them apart")
+        raise ValueError(
+            "architectures: some take colour images and some grey; train them separately"
+        )
     plan = Plan(
         config,
         trials,

@@ -80,7 +80,7 @@ class Session:
         return self._plan
 
     def share(self, place: str, scratch: str) -> None:
-        """Put the images where the trials find them.
+        """Put the images into Ray's object store, from which the trials read them.
 
         Raises ValueError if a node cannot read them, or has no access to the results folder.
         """
@@ -212,7 +212,7 @@ def _print_preview(
     length = described(recipe, len(data.train), judged=config.grace or 0)
     warning = too_short(recipe, len(data.train))
     over = f"; {again} already finished" if again else ""
-    stop = "all to the end"
+    stop = "all are trained to the end"
     if asha:
         stop = f"one of {config.factor:g} continues at each rung from epoch {config.grace}"
     device = f"{shared.gpus:g} GPU, " if shared.gpus else ""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 OnEpoch = Callable[[Row], None]
 
-# parts of the messages of gloo and NCCL if a process at the other end is gone
+# parts of the messages of gloo and NCCL after another process of the trial has ended
 PEERS = (
     "gloo",
     "nccl",
@@ -59,7 +59,7 @@ class Share:
     settings    plain data for the trials' records.
     cpus, gpus  of a trial, divided evenly among its processes.
     loaders     processes that decode streamed images, for each process of a trial.
-    cuda        whether several processes use GPUs that really exist.
+    cuda        whether a trial has several processes on real GPUs (tests declare fake ones).
     retries     times that a trial is resumed after its process or node was lost.
     scratch     folder for Ray's own files.
     log         destinations of the curves, as in `train.loggers.catalog.make_logger`.
@@ -250,7 +250,7 @@ def _failed(
 
 
 def _of_another(error: Exception) -> bool:
-    """Return whether an error shows that another process of the trial is gone."""
+    """Return whether an error shows that another process of the trial has ended."""
     from torch import distributed
 
     text = str(error).lower()

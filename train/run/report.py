@@ -57,7 +57,7 @@ def show_result(result: TrainResult | int) -> None:
 
 
 def _notes(result: TrainResult) -> list[str]:
-    """Return what slowed the training down, and advice if the network has learned little."""
+    """Return a note if other programs slowed the training down, and advice if top-1 is low."""
     waiting = "" if result.load_reported else waiting_note(result.load)
     notes = [waiting] if waiting else []
     training, test = result.training, result.outcome.test

@@ -29,8 +29,9 @@ class Sandwich:
     """The networks that a supernet is trained for.
 
     genotypes  int8 [n, decisions] of networks of the space, by ascending FLOPs, within the limits
-               of the search. If ops are decisions, there is no single largest network; each step
-               draws one of the largest `END` of these, and one of the smallest.
+               of the search. The largest network of a step is drawn from the share `END` with the
+               most FLOPs, and the smallest from the share with the fewest, because a space in which
+               ops are decisions has no single largest network.
     sampled    number of random networks in each step.
     labels     weight of the labels, from 0 to 1, in the losses of all networks but the largest. The
                outputs of the largest network have the remaining weight.

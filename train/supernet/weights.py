@@ -205,7 +205,7 @@ class _Plan:
     """The modules of a supernet.
 
     frame   an arbitrary network of the space.
-    around  the largest block outside the stages of each op.
+    around  for each op, the largest block outside the stages.
     stages  for each layer of each stage, the largest block of each kind.
     ends    possible kinds of the last stage's output, "active" or "linear".
     """

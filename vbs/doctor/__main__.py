@@ -1,4 +1,4 @@
-"""`python -m vbs.doctor`."""
+"""Entry point of `python -m vbs.doctor`."""
 
 from vbs.command import run_program
 

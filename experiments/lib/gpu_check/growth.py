@@ -1,4 +1,4 @@
-"""How a network should grow, with trainings that are long enough for depth to pay.
+"""How a network should grow, by trainings that are long enough for deep networks to converge.
 
 On CPUs the candidates of a grid were trained for six short epochs, a disadvantage for depth: deeper
 networks learn more slowly at first. Here EfficientNet-B0, narrowed to a network for 32 px, and the

@@ -59,7 +59,7 @@ def trained(here: Conditions, recipe: Recipe, data: Data) -> tuple[Result, Clock
 
 
 def row_of(result: Result, clock: Clock) -> dict[str, Any]:
-    """Return the figures of a training as plain data."""
+    """Return the results of a training as plain data."""
     last = result.history[-1] if result.history else {}
     weights = [] if result.network is None else list(result.network.parameters())
     kernels = [each for each in weights if each.ndim == 4]

@@ -62,7 +62,7 @@ class Record:
 
 
 def is_complete(row: Row) -> bool:
-    """Return whether a step has ended by itself, with whatever outcome."""
+    """Return whether a step has ended by itself, with any outcome."""
     return row["status"] in ("passed", "failed", "measured", "ran") and not row["reason"]
 
 

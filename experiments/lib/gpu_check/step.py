@@ -72,7 +72,7 @@ def finding(
 ) -> Finding:
     """Return the finding of a step as plain data.
 
-    figure   in words, for a table.
+    figure   the most important number, in words, for a table.
     goal     in words; "" if there is none.
     passed   whether the goal is reached; None if there is none.
     enough   whether it is a valid answer if the step is stopped later.

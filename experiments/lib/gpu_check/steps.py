@@ -101,7 +101,7 @@ STEPS = (
     ),
     Step(
         name="grid",
-        question="How should the proxy network grow, by trainings long enough for depth?",
+        question="How should the proxy network grow, by trainings that suffice for deep networks?",
         place=f"{FOLDER}.growth:check",
         seconds=float("inf"),
         packages=("scipy",),

@@ -286,7 +286,7 @@ def test_a_text_of_data_keeps_its_options_in_every_folder(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({"a": 2, "b": 2}, "needs 3 images of a class or more, and there are 2 of 'a', 2 of 'b'"),
+        ({"a": 2, "b": 2}, "needs a class with 3 images or more, and there are 2 of 'a', 2 of 'b'"),
         ({f"{n:02}": 1 for n in range(9)}, "1 of '04' and 4 more classes; add images"),
     ],
 )
