@@ -326,6 +326,23 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     save_png(figure, path)
 
 
+def effort(known: Mapping[str, Any], arm: Arm) -> int:
+    """Return the order of an arm: 0 if the search has its result; FastNAS takes longest."""
+    name, seed = arm
+    return 2 if "FastNAS" in name else seed not in known.get(name, {"results": ()})["results"]
+
+
+def settings_of(case: Case, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the arms; another result file with equal settings can be resumed."""
+    return {
+        "parent": SOURCE,
+        "resolution": case.resolution,
+        "changes": list(case.changes),
+        "shares": list(SHARES),
+        "recipes": {f"{share:.0%}": recipe_of(known, f"{share:.0%}").to_dict() for share in SHARES},
+    }
+
+
 def main() -> None:
     """Search, run the missing arms and draw the figure."""
     parser = arguments(__doc__, name="pretrained_search", seeds=(0, 1, 2))
@@ -337,25 +354,14 @@ def main() -> None:
     if not (place / NETWORKS).is_file():
         write_networks(record, place)
     known = networks_of(place)
-    settings = {
-        "parent": SOURCE,
-        "resolution": case.resolution,
-        "changes": list(case.changes),
-        "shares": list(SHARES),
-        "recipes": {f"{share:.0%}": recipe_of(known, f"{share:.0%}").to_dict() for share in SHARES},
-    }
+    settings = settings_of(case, known)
     teacher = record["outcome"]["teacher"]["test_top1"][0]
     minutes = round(record["outcome"]["seconds"] / 60, 1)
 
     def with_search(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
         return {"search": {"minutes": minutes, "teacher": teacher}, **summary(done)}
 
-    def trouble(arm: Arm) -> int:
-        """Return the order of an arm: 0 if the search has its result; FastNAS takes longest."""
-        name, seed = arm
-        return 2 if "FastNAS" in name else seed not in known.get(name, {"results": ()})["results"]
-
-    arms = sorted(each_seed(NAMES, args.seeds), key=trouble)
+    arms = sorted(each_seed(NAMES, args.seeds), key=functools.partial(effort, known))
     one = functools.partial(run, args.data, place.resolve(), args.device)
     if f"{SCRATCH} {SCRATCH_SHARE:.0%}" not in known:
         inside = [arm for arm in arms if not arm[0].startswith(SCRATCH)]

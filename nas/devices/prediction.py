@@ -56,8 +56,8 @@ def check_space(
     raise ValueError(
         f"device {quoted(device.name)} was measured on the space {quoted(device.space)} "
         f"({_described(device.settings, space.settings)}) and cannot predict for "
-        f"{quoted(space.name)}{other} ({_described(space.settings, device.settings)}); measure a kit of networks of that space "
-        "(python -m nas.devices.kit) on the device"
+        f"{quoted(space.name)}{other} ({_described(space.settings, device.settings)}); measure a "
+        "kit of networks of that space (python -m nas.devices.kit) on the device"
     )
 
 

@@ -26,7 +26,7 @@ def few_images(tmp_path: Path) -> str:
 
 
 def test_arms_record_their_speed_and_where_the_time_goes(few_images: str, tmp_path: Path) -> None:
-    names = ("all methods, 5 epochs", "progressive 20-32 px")
+    names = ("5 epochs", "progressive 20-32 px")
     done = {}
     for number, name in enumerate(names):
         folder = tmp_path / str(number)

@@ -110,7 +110,7 @@ def known_source(text: str) -> Source:
     source = parse(text)
     place, shown = source.place, shortened(source.place)
     if not place or (source.kind == NAMED and place not in NAMED_SETS):
-        if place and os.path.isdir(place):
+        if place and os.path.isdir(os.path.expanduser(place)):
             raise ValueError(
                 f"data: {shown} holds parquet files; use parquet:{shown}, or imagefolder:{shown} "
                 "for the image files in it"
