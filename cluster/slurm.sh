@@ -22,7 +22,8 @@ fi
 python=${PYTHON:-python}
 # Slurm does not set this variable if the partition has no GPUs
 gpus=${SLURM_GPUS_ON_NODE:-0}
-# a separate port for each job, because several jobs may share a node; Ray's workers use 10002 to 19999
+# a separate port for each job, because several jobs may share a node; Ray's workers use 10002 to
+# 19999
 port=$((20000 + SLURM_JOB_ID % 10000))
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
