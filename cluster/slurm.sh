@@ -1,9 +1,9 @@
 #!/bin/bash
-# Trains many networks on the nodes of a Slurm job, with a Ray cluster that lives as long as the job.
+# Trains many networks on the nodes of a Slurm job, with a Ray cluster that ends with the job.
 #   sbatch cluster/slurm.sh --architectures nets.json --data imagefolder:/shared/images --out /shared/runs/a
-# All arguments go to train.ray_tune. Project, environment, data and --out are on a file system that
-# all nodes share. The same sbatch with the same --out continues a job that Slurm ended: finished
-# trials are not trained again.
+# All arguments are passed to train.ray_tune. The project, its environment, the data and --out must be
+# on a file system that all nodes share. After Slurm has ended a job, the same command with the same
+# --out resumes it: finished trials are not repeated.
 #SBATCH --job-name=ray-tune
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -20,22 +20,24 @@ if [[ " $* " != *" --out"[\ =]* ]]; then
     exit 2
 fi
 python=${PYTHON:-python}
-# absent where the partition has no GPUs
+# Slurm does not set this variable if the partition has no GPUs
 gpus=${SLURM_GPUS_ON_NODE:-0}
-# a port for this job alone, as several jobs may share a node; Ray's workers use 10002 to 19999
+# a separate port for each job, because several jobs may share a node; Ray's workers use 10002 to
+# 19999
 port=$((20000 + SLURM_JOB_ID % 10000))
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-# the network address of the head: a name may have several, on Debian also a loopback address
+# the network address of the head: a host name may have several addresses, on Debian also a
+# loopback address
 ip=$(srun --nodes=1 --ntasks=1 -w "$head" \
     bash -c '{ hostname --ip-address || true; hostname --all-ip-addresses; } | tr " " "\n"' |
     awk '/^[0-9.]+$/ && !/^127[.]/ && !found { print; found = 1 }')
 address=${ip:?the head has no network address}:$port
 export RAY_USAGE_STATS_ENABLED=0
-# Ray's token authentication, the same for head, nodes and driver, whatever ~/.ray contains: a token
-# for this job, in the environment that srun passes on. `export RAY_AUTH_MODE=disabled` before
-# sbatch disables tokens
+# The head, the nodes and the driver use the same mode of Ray's authentication. By default they use a
+# new token for this job, which srun passes on in the environment; a token in ~/.ray is not used.
+# `export RAY_AUTH_MODE=disabled` before sbatch disables authentication.
 export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
 unset RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH RAY_ENABLE_K8S_TOKEN_AUTH
 if [[ $RAY_AUTH_MODE == token ]]; then
@@ -64,12 +66,12 @@ fi
 for node in "${nodes[@]:1}"; do
     start "$node" --address="$address"
 done
-# this shell runs on the node of the head, where the driver has to run
+# this script runs on the node of the head, where the driver must run
 "$python" -m train.ray_tune --address "$address" --nodes "${#nodes[@]}" "$@" &
 driver=$!
 trap 'kill -TERM "$driver"' TERM
 code=0
 wait "$driver" || code=$?
-# a trap interrupts the first wait; the second is for the results
+# a trap interrupts the first wait; the second one waits until the driver has written its results
 if kill -0 "$driver" 2>/dev/null; then wait "$driver" || code=$?; fi
 exit "$code"
