@@ -72,7 +72,8 @@ def _own_images() -> Row:
         f"search by training, CIFAR-10 within 4M FLOPs, {minutes:.0f} minutes on two CPU cores",
         top1_with_error(tops["found"], CIFAR10),
         f"best of 15 random networks {top1_with_error(tops['best of 15 random'], CIFAR10)}, "
-        f"EfficientNet-B0 narrowed {top1_with_error(tops['EfficientNet-B0 narrowed'], CIFAR10)}",
+        "EfficientNet-B0 with fewer channels "
+        f"{top1_with_error(tops['EfficientNet-B0 narrowed'], CIFAR10)}",
     )
 
 

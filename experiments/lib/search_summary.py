@@ -24,7 +24,8 @@ def markdown() -> str:
 def _found() -> Rows:
     tops = read("cifar10_search")["test_top1"]
     shown = [
-        f"{name} {top1_with_error(row, CIFAR10)} ({row['seeds']} trainings)"
+        f"{name.replace('narrowed', 'with fewer channels')} {top1_with_error(row, CIFAR10)} "
+        f"({row['seeds']} trainings)"
         for name, row in tops.items()
     ]
     minutes = read("cifar10_search")["searches"]["search"]["seconds"] / 60
