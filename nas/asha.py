@@ -55,6 +55,7 @@ class Asha:
     def record(self, number: int, step: int, value: float, *, guessing: bool = False) -> None:
         """Record the value of evaluation `number` at a step; steps that are not rungs are ignored.
 
+        value     accuracy in percent or another value to maximise; NaN is the lowest.
         guessing  whether its accuracy at this step does not differ from chance.
         """
         if step in self._rungs:

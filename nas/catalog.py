@@ -22,7 +22,7 @@ class StrategyEntry(NamedTuple):
     """Entry of a strategy.
 
     reference  its class in the form that `vbs.plugins.load_object` reads.
-    budget     default number of evaluations when evaluations cost nothing.
+    budget     default number of evaluations if evaluations are cheap.
     arguments  keyword arguments of the class. A class with the arguments `space` and `objective`
                also gets these.
     """
@@ -156,7 +156,7 @@ def _whole(name: str, what: str, value: Any) -> int:
 
 
 def budget_of(name: str, strategy: Strategy) -> int:
-    """Return the default budget of a strategy when evaluations cost nothing."""
+    """Return the default budget of a strategy if evaluations are cheap."""
     known = STRATEGIES.get(name)
     return known.budget if known else int(getattr(strategy, "budget", PLUGIN_BUDGET))
 

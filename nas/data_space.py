@@ -33,6 +33,7 @@ def space_for(
 ) -> StagedSpace:
     """Return the named space for the classes and images of a data set.
 
+    name, width   as in `search_spaces.catalog.space`.
     resolution    input side in pixels. None: the side that all images share, at most 224; 224 if
                   their sides differ.
     classes       number of classes. None: that of the data set. Raises ValueError if it differs.

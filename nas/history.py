@@ -41,10 +41,10 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """A batch of proposals of which the budget cut off the end.
+    """The last batch of proposals, of which only a part fitted into the budget.
 
     start    number of evaluations before the batch.
-    stalled  number of proposals in a row before it that had no new network.
+    stalled  number of consecutive batches before it that contained no new network.
     """
 
     start: int

@@ -1,4 +1,8 @@
-"""Rewards of accuracy and cost by name."""
+"""Rewards of accuracy and cost by name.
+
+A reward is a function of accuracies in percent [n], ratios cost / target [n] and the exponent w. It
+returns rewards [n].
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,10 @@ def mnas_hard(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.nd
 
 
 def absolute(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
-    """Return accuracy + 100 w |ratio - 1| (Bender et al. 2020, TuNAS: without 100, for shares)."""
+    """Return accuracy + 100 w |ratio - 1| (Bender et al. 2020, TuNAS).
+
+    The factor of 100 is not in the paper, where accuracies are from 0 to 1.
+    """
     return accuracy + 100.0 * exponent * abs(ratio - 1.0)
 
 

@@ -1,8 +1,8 @@
 """Networks as plain data: `Architecture`, its `Stage`s, and the `Block`s that they unroll to.
 
-An architecture is frozen, hashable and equal to the one read from its JSON. All other modules
-derive costs, torch modules and scaled networks from `Architecture.blocks`, the only place where
-stages are unrolled into layers.
+An `Architecture` is frozen and hashable. `Architecture.from_json` reads the text of `to_json` as an
+equal object. All other modules derive costs, torch modules and scaled networks from
+`Architecture.blocks`, the only place where stages are unrolled into blocks.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ class Stage:
               "identity" (returns its input), "uib" (MobileNetV4's universal inverted bottleneck:
               optional depthwise convolution, pointwise expansion, optional depthwise convolution,
               pointwise projection).
+    layers    number of blocks.
     kernel    size of the spatial convolution, odd; for "uib", size of the depthwise convolution
               after the expansion (0: no such convolution).
-    stride    stride of the first layer, 1 or 2; in a "uib", that of its last depthwise convolution.
+    stride    stride of the first block, 1 or 2; in a "uib", that of its last depthwise convolution.
     expand    width inside the block divided by its input width; for "bottleneck" output width
               divided by inner width. "mbconv", "fused" and "uib" allow fractions: the width is
               rounded to a multiple of 8, at least 90% of the exact one.
     channels  output channels.
     se        squeeze-and-excitation channels divided by block input channels; 0: none.
     skip      "identity" (if the shapes are equal), "none", "pool" (3x3 average pool, channels cut
-              or zero-padded: a shortcut for every layer), or "project" (1x1 convolution if the
+              or zero-padded: a shortcut for every block), or "project" (1x1 convolution if the
               shapes differ, as in ResNet).
     start_kernel  for "uib": size of the depthwise convolution before the expansion, odd; no
               activation follows it. 0: no such convolution.
@@ -57,9 +58,11 @@ class Stage:
     gate      "sigmoid", or "hard_sigmoid" for the squeeze-and-excitation of MobileNetV3: then `se`
               is a share of the channels inside the block, rounded to a multiple of 8, and its
               inner activation is a ReLU.
-    joined    whether the modules of the stage continue the `blocks.<group>` of the previous stage,
-              as in stages of timm that mix blocks of several forms. Affects only the names of
-              modules.
+    joined    whether the modules of the stage belong to the same group `blocks.<group>` as those of
+              the previous stage, as in timm's stages with several kinds of blocks. Affects only the
+              names of modules.
+
+    Raises ValueError with the name of the field, its value and the allowed values.
     """
 
     op: str
@@ -128,14 +131,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Block:
-    """One layer with all numbers resolved; costs and torch modules are computed from it.
+    """One block with all numbers resolved; costs and torch modules are computed from it.
 
     op is "stem", "max_pool", "head", "classifier" or an op of `Stage` ("fused" with expand 1
     becomes "conv"); "pooled_head" and "pooled_norm_head" are heads after the global average
     pooling. Sizes are sides of square feature maps in pixels. `stage` counts from 0 and is -1
-    outside the stages. `se_channels` 0 means no squeeze-and-excitation. `skip` is "none" if the
-    stage has identity skips but the shapes differ, and "identity" if a projection is not needed.
-    `activation` "" is that of the network.
+    outside the stages. `mid_channels` are the channels inside the block. `se_channels` 0 means no
+    squeeze-and-excitation. `skip` is "none" if the stage has identity skips but the shapes differ,
+    and "identity" if a projection is not needed. `activation` "" is that of the network.
     """
 
     op: str
@@ -156,13 +159,18 @@ class Block:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: stem, stages, head, classifier, and its conventions.
+    """A network without weights: stem, stages, head, classifier, and conventions.
 
     stem        channels of the stem convolution (`stem_kernel`, `stem_stride`, followed by a 3x3
                 max pool of stride 2 if `stem_pool`).
+    stages      stages from the stem to the head, at least one.
     head        channels of the 1x1 convolution before the classifier; 0: none.
     resolution  input side in pixels; `cost` and published numbers refer to it.
+    classes     number of classes.
+    in_channels channels of the images.
+    activation  "silu", "relu", "relu6" or "hard_swish".
     padding     "symmetric" (PyTorch) or "same" (TensorFlow); output sizes agree, borders differ.
+    bn_eps      epsilon of batch norm.
     bn_momentum batch norm momentum in PyTorch's convention (TensorFlow's 0.99 is 0.01 here).
     head_form   "spatial" (1x1 convolution, batch norm, activation, global average pooling),
                 "pooled" (MobileNetV3: pooling, 1x1 convolution with bias, activation) or
@@ -218,7 +226,7 @@ class Architecture:
             pass
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all layers from the stem to the classifier, with all numbers resolved."""
+        """Yield all blocks from the stem to the classifier, with all numbers resolved."""
         size = shrink(self.resolution, self.stem_stride, "stem_stride")
         yield Block(
             "stem",

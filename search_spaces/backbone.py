@@ -86,8 +86,8 @@ class Backbone(nn.Module):
         """Load the state dict of a classifier of the same architecture, without its head.
 
         Returns the names of the tensors that were not loaded: those of the head, the classifier,
-        and blocks after the last feature map. Raises ValueError, in one line, for a tensor that is
-        missing, has another shape, or does not belong to the classifier.
+        and blocks after the last feature map. Raises ValueError for a tensor that is missing,
+        has another shape, or does not belong to the classifier.
         """
         with torch.device("meta"):
             whole = build(self.architecture).state_dict()

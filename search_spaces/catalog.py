@@ -38,15 +38,15 @@ def space(
 ) -> StagedSpace:
     """Return the search space with this name.
 
-    name          a name in `SPACES`. "package.module:Name" and "path/to/file.py:Name" name your
-                  own space: a `SearchSpace`, or a function that returns one and accepts any of
-                  the other arguments.
+    name          a name in `SPACES`, or a reference to your own space, "package.module:Name" or
+                  "path/to/file.py:Name": a `SearchSpace`, or a function that returns one and
+                  accepts any of the other arguments.
     resolution    input side of the networks in pixels.
     classes       number of classes.
     width         factor of all channels.
     small_images  whether two stages lose their stride, see `search_spaces.scale.for_small_images`.
 
-    Raises ValueError with similar names for an unknown name.
+    Raises ValueError for an unknown name; the message suggests similar names.
     """
     sizes = {
         "resolution": resolution,
@@ -100,5 +100,8 @@ def _called(name: str, make: Any, sizes: dict[str, Any]) -> SearchSpace:
 
 
 def zoo(name: str) -> Architecture:
-    """Return a published network by timm's name; raises ValueError with similar names."""
+    """Return the published network with this timm name.
+
+    Raises ValueError for an unknown name; the message suggests similar names.
+    """
     return NETWORKS[one_of("network", name, NETWORKS)]()

@@ -1,10 +1,10 @@
 """The compact space: four wide stages instead of seven, for small budgets and small images.
 
 Each stage is MBConv or Fused-MBConv (Tan & Le 2021) with its own expansion e, layers l and width w.
-At a few million FLOPs, fifteen thin layers like those of B0 learn little in minutes. The networks
-of this space are shallow, may use dense convolutions, and are fast on a CPU. They have no
-squeeze-and-excitation and only kernels of 3, because both take a CPU more time than their FLOPs
-suggest.
+At a few million FLOPs, networks of fifteen narrow layers, such as a narrowed B0, learn little in
+minutes of training. The networks of this space are shallow, may use dense convolutions, and are
+fast on a CPU. They have neither squeeze-and-excitation nor kernels larger than 3x3, because both
+take more time on a CPU than their FLOPs suggest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEM, HEAD = 16, 256
 def compact(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """Return the space, with channels times `width`; see `image_settings` for small images."""
+    """Return the space; the arguments are those of `search_spaces.catalog.space`."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

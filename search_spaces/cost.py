@@ -1,10 +1,11 @@
 """Exact costs of networks, computed without building them.
 
 FLOPs are multiply-adds of convolutions and linear layers for one image at the architecture's own
-resolution; params are all trainable numbers (without buffers); activations are the output elements
-of convolutions and linear layers. All three equal fvcore's trace and `numel()`. A space may also
-have measured costs in seconds (`MEASURED`). A name alone, such as "latency", is a cost on this
-machine; "latency@zcu102" is a cost on the device zcu102.
+resolution; params are the elements of all trainable tensors (without buffers); activations are the
+output elements of convolutions and linear layers. FLOPs and activations equal the counts of
+fvcore, params equal the sum of `numel()` over the parameters. A space may also have measured costs
+in seconds (`MEASURED`). The name of a measured cost without a device, such as "latency", is a cost
+on this machine; "latency@zcu102" is a cost on the device zcu102.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def cost(architecture: Architecture, size: tuple[int, int] | None = None) -> Cos
 
 
 def blocks_cost(blocks: Iterable[Block]) -> Cost:
-    """Return the summed cost of some blocks of a network."""
+    """Return the sum of the costs of these blocks."""
     layers = (layer for block in blocks for layer in layers_of(block))
     return _summed((layer, layer.size**2) for layer in layers)
 
@@ -146,7 +147,7 @@ def sized_blocks(
 
 
 def sized_cost(high: Iterable[Block], wide: Iterable[Block]) -> Cost:
-    """Return the summed cost of some blocks from `sized_blocks`."""
+    """Return the sum of the costs of blocks from the two lists of `sized_blocks`."""
     pairs = zip(high, wide, strict=True)
     layers = (zip(layers_of(one), layers_of(other), strict=True) for one, other in pairs)
     return _summed((one, one.size * other.size) for both in layers for one, other in both)

@@ -2,8 +2,8 @@
 
 Six stages have the widths and strides of EfficientNetV2-base. Each decides its op (mbconv or
 fused), kernel k {3, 5}, expansion e {1, 4, 6}, layers l, and squeeze-and-excitation se. As in the
-paper, there are no pooling skips, and the channels are those of the backbone. The numbers of layers
-include V2-base (1, 2, 2, 3, 5, 8) and V2-S (2, 4, 4, 6, 9, 15).
+paper, there are no pooling skips, and the channels are not searched. The numbers of layers include
+V2-base (1, 2, 2, 3, 5, 8) and V2-S (2, 4, 4, 6, 9, 15).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BASE = choices_of_rows(
 def efficientnetv2(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """Return the space, with channels times `width`; see `image_settings` for small images."""
+    """Return the space; the arguments are those of `search_spaces.catalog.space`."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

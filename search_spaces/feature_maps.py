@@ -82,6 +82,8 @@ def backbone_cost(
 
     size        height and width of the images in pixels; None: the architecture's own resolution.
     reductions  as in `feature_maps`; blocks after the last feature map are not counted.
+
+    Raises ValueError if the images are too small for the strides, and as `feature_maps` does.
     """
     count = feature_maps(architecture, reductions)[-1].block + 1
     if size is None:

@@ -1,4 +1,4 @@
-"""Checks of the fields of an architecture, which raise ValueError, and their stored form."""
+"""Functions that validate the fields of an architecture, and convert them for JSON files."""
 
 from __future__ import annotations
 

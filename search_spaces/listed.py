@@ -1,4 +1,4 @@
-"""Networks for HTML reports: their costs, stages, JSON, and commands that continue with them."""
+"""Entries of networks in HTML reports: costs, stages, JSON, and commands that use the network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_spaces.stage_bars import stage_bars
 from vbs.page.charts import Limit, Listed
 from vbs.units import short
 
-# numbers by which every page can filter networks
+# filters of every page: limits of FLOPs and params
 LIMITS = (Limit("flops", "FLOPs", "millions", 1e-6), Limit("params", "params", "millions", 1e-6))
 
 
@@ -22,11 +22,11 @@ def listed_network(
     numbers: Mapping[str, float] | None = None,
     commands: Sequence[str] = (),
 ) -> Listed:
-    """Return the entry of a network in a chart.
+    """Return the entry of a network, which a page shows when the network is selected in a chart.
 
-    figures   (value, label) pairs before those of its costs.
-    numbers   numbers for filters, in addition to flops and params.
-    commands  commands with {file} in place of the file name of the network.
+    figures   (value, label) pairs that are shown before the costs.
+    numbers   values for the page's filters, in addition to flops and params.
+    commands  commands with {file} in place of the JSON file of the network.
     """
     spent, file = cost(network), f"{network.key}.json"
     own = (

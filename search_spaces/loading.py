@@ -12,10 +12,12 @@ MOST_TRIED = 20  # JSON files of a folder that are read to find an architecture
 
 
 def load(text: str) -> Architecture:
-    """Return the architecture that a name of the zoo or a JSON file gives.
+    """Return an architecture from the zoo or from a JSON file.
 
-    The file is an architecture, the best.json of a search, or the run.json of a training. Raises
-    ValueError for an unknown name, and for a file that contains no architecture.
+    text  name of a network in the zoo, or path of a JSON file: an architecture, the best.json of a
+          search, or the run.json of a training.
+
+    Raises ValueError for an unknown name, and for a file that contains no architecture.
     """
     path = Path(text)
     if not path.is_file():
@@ -43,7 +45,7 @@ def load(text: str) -> Architecture:
 
 
 def _advice(folder: Path) -> str:
-    """Return which file of a folder `load` can read; it may be a run's or a search's folder."""
+    """Return advice that suggests a file of the folder that `load` can read, if there is one."""
     first = [folder / name for name in ("best.json", "run.json")]
     for path in dict.fromkeys([*first, *sorted(folder.glob("*.json"))[:MOST_TRIED]]):
         try:

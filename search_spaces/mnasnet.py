@@ -28,7 +28,7 @@ MOBILENET_V2 = choices_of_rows(
 def mnasnet(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """Return the space, with channels times `width`; see `image_settings` for small images."""
+    """Return the space; the arguments are those of `search_spaces.catalog.space`."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

@@ -8,7 +8,7 @@ has them), the expansion e, layers l and width w (relative to the paper's). The 
     extra_dw      both kernels
     convnext      only the kernel before the expansion
     bottleneck    only the kernel after the expansion: the inverted bottleneck
-    feed_forward  no kernel; not in stages that stride
+    feed_forward  no kernel; not in stages with a stride of 2
 
 In the paper, blocks at the same resolution have different forms. Therefore this space has two
 stages at each of the last two resolutions; two stages with equal widths act as one stage with two
@@ -53,7 +53,7 @@ NEAR_CONV_M = {
 def mobilenetv4(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """Return the space, with channels times `width`; see `image_settings` for small images."""
+    """Return the space; the arguments are those of `search_spaces.catalog.space`."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

@@ -21,8 +21,9 @@ def build(architecture: Architecture, *, dropout: float = 0.0, drop_path: float 
     """Return the network with fresh weights, drawn from torch's global random generator.
 
     dropout    dropout probability before the classifier.
-    drop_path  stochastic depth: probability of dropping the branch of the last block; it rises
-               linearly from 0 with the index among all stage blocks, with or without a skip.
+    drop_path  rate of stochastic depth. The branch of block i of n, counted from 0 over all stages,
+               is dropped with probability drop_path * i / n, as in timm. Blocks without a skip
+               are counted, but never dropped.
 
     The module takes float images [n, in_channels, height, width], returns logits [n, classes] and
     has an attribute `architecture`. Raises ValueError for a probability outside [0, 1).

@@ -57,7 +57,8 @@ def scale(
                 point, so that 1.1 * 10 gives 12. For joined stages the sum of their layers is
                 scaled and then divided among them, as in timm.
     width       factor of the channels of stem, stages and head, rounded by `rounding`. For a
-                bottleneck the inner channels are rounded, and its output follows.
+                bottleneck, the inner channels are rounded; the output channels are `expand` times
+                as many.
     resolution  factor of the input side, rounded to the nearest pixel (for an exact side use
                 new side / old side, or `dataclasses.replace`).
     fixed_ends  keep stem, head, and the layers of the first and the last stage (EfficientNet-Lite;

@@ -34,7 +34,7 @@ def _options(options: Sequence[Hashable]) -> tuple:
 class SearchSpace:
     """A finite space: `choices` maps each decision to its options, `decode` builds a network.
 
-    name      name in results; a surrogate checks it.
+    name      name in results; a surrogate predicts only for the space of its name.
     choices   decision -> tuple of 1 to 127 distinct options.
     decode    function of {decision: option} that returns an `Architecture` or anything hashable.
     cost      function from the result of `decode` to `Cost`; default: the exact cost.
@@ -43,7 +43,8 @@ class SearchSpace:
               every network has exactly one genotype.
     settings  other properties of the space (resolution, ...), which are written into results.
 
-    Use `with_references` to add published networks for comparison.
+    Use `with_references` to add published networks for comparison. Raises ValueError for invalid
+    `choices` or `only_if`.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class SearchSpace:
         return np.where(self.active(genotypes), genotypes, 0).astype(np.int8)
 
     def active(self, genotypes: np.ndarray) -> np.ndarray:
-        """Return which decisions have an effect, bool [n, decisions]."""
+        """Return which decisions of each genotype have an effect, bool [n, decisions]."""
         active = np.ones(genotypes.shape, bool)
         names = list(self.choices)
         for decision in names:

@@ -221,10 +221,10 @@ class StagedSpace(SearchSpace):
         return self.tabulated(blocks_cost)
 
     def tabulated(self, weigh: Callable[[Sequence[Block]], Sequence[float]]) -> Tables:
-        """Return tables of any sum over blocks, for all forms of every stage.
+        """Return tables of sums over blocks, for all combinations of options of every stage.
 
-        weigh  function from blocks of a network to their numbers; it always returns the same count
-               of numbers.
+        weigh  function of a list of blocks that returns the sums over these blocks, such as their
+               FLOPs; it always returns the same number of sums.
         """
         stem, states = self._stem_table(weigh)
         tables = [] if stem is None else [stem]
@@ -325,9 +325,10 @@ def refed(head: list[Block], channels: int, size: int) -> list[Block]:
 def image_settings(
     *, resolution: int, classes: int, width: float, small_images: bool, strides: Sequence[int]
 ) -> tuple[dict[str, Any], tuple[int, ...], dict[str, Any]]:
-    """Return the settings for the record, the stage strides, and the fields for the frame.
+    """Return the `settings` of a space, the strides of its stages, and the fields of its `frame`.
 
-    For small images (32 px), strides change as in `search_spaces.scale.for_small_images`.
+    Settings and frame are arguments of `StagedSpace`. For small images (32 px), strides change as
+    in `search_spaces.scale.for_small_images`.
     """
     settings = {
         "resolution": resolution,

@@ -110,9 +110,10 @@ def _versions(setting: Setting) -> str:
 
 
 def _identity(setting: Setting) -> dict[str, Any]:
-    """Return the setting as plain data; where possible as version 0.1 wrote it.
+    """Return the setting as plain data for the name of the cache file.
 
-    The recipe `proxy` of version 0.1 used SGD. With another optimizer a step takes another time.
+    Where possible, the result equals that of version 0.1, so that its cached tables are found. The
+    recipe `proxy` of version 0.1 used SGD; a step time with another optimizer is a new entry.
     """
     from train.recipe import preset
 

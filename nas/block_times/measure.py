@@ -1,10 +1,11 @@
 """Measurement of a table of block times on this machine.
 
-A few networks that contain every block (`nas.block_times.cover`), and random networks that are
-timed whole, run in rounds of random order, so that other load on the machine affects all of them
-equally (`nas.block_times.rounds`). The time of a block or a network is the lower quartile of its
-undisturbed runs. A line from the sum of blocks to the network is fitted to some of the whole
-networks, if it predicts better than the plain sum. The other whole networks test the predictions.
+A few networks that contain every block (`nas.block_times.cover`) are timed block by block, and
+random networks are timed as a whole. All of them run in rounds of random order, so that other load
+on the machine affects all of them equally (`nas.block_times.rounds`). The time of a block or a
+network is the lower quartile of its quiet runs. A linear function, constant + scale * (sum of the
+block times), is fitted to the times of some whole networks, and is used if it predicts better than
+the plain sum. The other whole networks test the predictions.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringPlan:
-    """Duration of a measurement, and the numbers of whole networks for fit and test.
+    """Duration of a measurement, and numbers of networks that are timed as a whole.
 
     seconds      approximate duration; large spaces take longer.
     rounds       fixed number of rounds; None: as many as the seconds allow.
-    calibration  number of whole networks to which the line is fitted.
-    tests        number of whole networks that test the line; `Times.checked` has the errors.
+    calibration  number of whole networks to which constant and scale are fitted.
+    tests        number of whole networks that test the predictions; `Times.checked` has the errors.
     seed         seed of the networks and of their order.
     """
 
@@ -136,7 +137,7 @@ def _table(
     calibration: int,
     setting: Setting,
 ) -> Times:
-    """Return the table: blocks, the line fitted to some whole networks, errors on the others."""
+    """Return the table: block times, constant and scale, and errors on whole test networks."""
     blocks = _blocks(networks, parts, preset(setting.recipe).optimizer)
     sums = np.array([_sum(network, blocks) for network in networks[len(parts) :]])
     constant, scale, fit = calibrated(sums[:calibration], whole[:calibration])
@@ -185,8 +186,11 @@ def _run(
     plan: MeasuringPlan,
     say: Say,
 ) -> tuple[list[list[Run]], list[list[Run]], Load]:
-    """Return the times of the parts of the first `covering` networks in each run, the seconds of
-    the other networks, which run whole, and the load of the machine."""
+    """Return the runs of the first `covering` networks, of the others, and the machine's load.
+
+    The results of the runs are `Parts` for the first `covering` networks, and the seconds of the
+    whole network for the others.
+    """
     bench = Bench(networks, setting)
 
     def turn(index: int) -> list[Run]:
@@ -272,10 +276,10 @@ def _sum(network: Architecture, blocks: dict[str, tuple[float, float]]) -> float
 
 
 def calibrated(sums: np.ndarray, whole: np.ndarray) -> tuple[float, float, str]:
-    """Return constant, scale, and the name of the fit.
+    """Return constant, scale, and the name of the fit: "none", "scale" or "constant and scale".
 
-    The candidates are the plain sum, a scale, and a line; the best has the lowest median relative
-    error when each network is predicted from the others.
+    The fit with the lowest median relative leave-one-out error is selected. "none" is the plain
+    sum: constant 0 and scale 1.
 
     sums   sums of block times of the networks, [n].
     whole  measured times of the networks, [n].

@@ -1,10 +1,10 @@
 """Timing in rounds with detection of contention; all commands time networks by this method.
 
-All networks run in rounds of random order, so that other load on the machine affects all of them
-equally. A run is quiet if its threads hardly waited for a processor; quiet runs have the times of
-an idle machine. If there are too few of them, further rounds follow. If there are still too few,
-the time is reported as doubtful: a network of 1.3 ms may take 400 ms while its threads wait for
-each other.
+In each round, all networks run once in random order, so that other load on the machine affects all
+of them equally. A run is quiet if its threads hardly waited for a processor; a quiet run takes as
+long as on an idle machine. If too few runs are quiet, further rounds follow. If there are still too
+few, the time is reported as doubtful: a network of 1.3 ms may take 400 ms while its threads wait
+for each other.
 """
 
 from __future__ import annotations

@@ -18,10 +18,11 @@ The name of a block contains everything that its time depends on, as `block_name
 
 This is the operation, kernel, stride, channels of input, inside and output,
 squeeze-and-excitation channels, shortcut, side of the input, activation and padding. A universal
-inverted bottleneck also has its first kernel ("uib a5 k3 s2 ..."); a hard gate follows its channels
-("se24 hard_sigmoid"). The times of a head ("head", "pooled_head", "pooled_norm_head") include the
-mean over the image, and those of "classifier" in a training step include the loss. For the times
-of a phone, measure every block of `block_names(space)` there and write a file in this format.
+inverted bottleneck also has its first kernel ("uib a5 k3 s2 ..."). A hard sigmoid gate is written
+after the squeeze-and-excitation channels ("se24 hard_sigmoid"). The times of a head ("head",
+"pooled_head", "pooled_norm_head") include the mean over the image, and those of "classifier" in a
+training step include the loss. For the times of a phone, measure every block of
+`block_names(space)` there and write a file in this format.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class Times:
 
 
 def read_times(path: Path) -> Times:
-    """Return the table in a file; raises ValueError, in one line, if the file is damaged."""
+    """Return the table in a file; raises ValueError if the file is missing or not a table."""
     try:
         if not path.is_file():
             raise ValueError("the file does not exist")
@@ -176,7 +177,7 @@ def _number(name: str, value: object, *, least: float) -> float:
 
 
 def block_name(block: Block, architecture: Architecture) -> str:
-    """Return the name of a block with everything that its time depends on; see the module."""
+    """Return the name of a block; the module docstring describes it."""
     activation = block.activation or architecture.activation
     gate = "" if block.gate == "sigmoid" else f"{block.gate} "
     return (

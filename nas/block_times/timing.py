@@ -1,9 +1,10 @@
 """Timing of networks and of their blocks inside the running network.
 
-A forward pass is timed between blocks. A training step is cut at the same places: the output of
-each block is detached before the next block, and the backward pass runs block by block from the
-loss to the stem, so that memory is allocated and freed as in an uncut step. The update is a single
-call for all parameters; `nas.block_times.measure.shares` divides it among blocks.
+In a forward pass, a time stamp is taken after each block. A training step is divided at the same
+places: the output of each block is detached before the next block, and the backward pass runs block
+by block from the loss to the stem, so that memory is allocated and freed as in an ordinary step.
+The update is a single call for all parameters; `nas.block_times.measure.shares` divides its time
+among the blocks.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Setting:
     device     "cpu", "cuda" or "cuda:N"; "auto" is a GPU if there is one.
     threads    threads on a CPU.
     precision  "float32", "bfloat16" or "auto" (the trainer's choice for the device).
-    recipe     preset with the optimizer and the moving average of a training step.
+    recipe     name of the recipe whose optimizer, EMA, dropout and label smoothing a training step
+               uses.
     runtime    runtime of a forward pass, from `nas.block_times.options.RUNTIMES`. All except
                "torch" compute on a CPU in float32.
 
@@ -174,7 +176,7 @@ class Subject:
                 self._average = MovingAverage(self.network, recipe.ema_decay)
 
     def whole(self) -> float:
-        """Return the seconds of an uncut pass or step of the network."""
+        """Return the seconds of a pass or step that is not divided into blocks."""
         marks = Marks(self.setting)
         if not self._training:
             run = self._network_function

@@ -26,7 +26,7 @@ from vbs.options import Command
 from vbs.text import quoted, shortened
 
 RECORD, TABLE, FIGURE = "comparison.json", "comparison.csv", "comparison.png"
-FEWEST = 10  # smallest budget whose best network says anything about a strategy
+FEWEST = 10  # smallest budget with which strategies can be compared
 SEEDS, MOST_SEEDS = 5, 1000
 UNSUPPORTED = (INHERITED, SUPERNET)  # evaluators
 EXAMPLE = "random=runs/search-1,runs/search-2"

@@ -30,7 +30,7 @@ from vbs.page.parts import write_page
 from vbs.plugins import code_file, is_reference
 from vbs.text import csv_cell, quoted, shell_word, shortened
 
-# options without which the images of a search determine them
+# options whose defaults are determined by the images
 DETERMINED = ("space", "resolution", "classes", "small_images", "fidelity")
 # columns of comparison.csv; behind: mean of the best group minus that of this group
 COLUMNS = (
@@ -56,7 +56,7 @@ def check_unused(folder: Path, config: CompareConfig) -> None:
 def read_earlier(folder: Path, changes: Mapping[str, Any]) -> CompareConfig:
     """Return the options of the comparison in a folder, with changes.
 
-    Raises ValueError if there is none, or if an option changes that must stay.
+    Raises ValueError if there is none, or if `changes` contains an option that must not change.
     """
     config = resumed(CompareConfig, changes, folder / RECORD, what="comparison")
     known = stored_values(CompareConfig, folder / RECORD, what="comparison")["strategies"]
@@ -146,7 +146,7 @@ def is_over(folder: Path, search: SearchConfig) -> bool:
 
 @contextmanager
 def _advised(folder: Path) -> Iterator[None]:
-    """Add to an error of a search in a folder how to run the search again."""
+    """Extend errors about the search in a folder by advice on how to run it again."""
     try:
         yield
     except ValueError as error:
@@ -186,7 +186,7 @@ def _check_planned(
 def write(
     folder: Path, config: CompareConfig, status: str, code: Mapping[str, str], **outcome: Any
 ) -> None:
-    """Write comparison.json with everything that repeats the comparison, and its outcome.
+    """Write comparison.json: all settings needed to repeat the comparison, and its outcome.
 
     code  digests of files of code, see `code_digests`.
     """

@@ -15,7 +15,7 @@ class CompareResult:
     """Result of a comparison of strategies or of finished searches.
 
     folder      folder of the files.
-    config      options; they repeat the comparison.
+    config      options, from which the comparison can be repeated.
     comparison  best rewards of the groups.
     searches    strategy or group -> folders of its searches.
     seconds     duration of this run.

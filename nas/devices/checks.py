@@ -22,8 +22,10 @@ ALIKE = 0.01  # least relative range of the times of different networks
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError for a name that is not allowed in costs and files, or is already used by a
-    measured device."""
+    """Raise ValueError for a name that is not allowed in costs and files, or already in use.
+
+    The names of the measured devices are in use.
+    """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
             f"name: {quoted(name, 60)} is not allowed; use up to 60 letters, digits, '-', '_' and "

@@ -87,7 +87,7 @@ def column(name: str) -> int:
 class Features:
     """Features of the genotypes of a space of stages, given models of measured devices.
 
-    sources  models of the measured devices of that space; (): `PROXIES` replace them.
+    sources  models of the measured devices of that space; (): the sums in `PROXIES` are used.
 
     Centres and scales are computed on 2,000 genotypes with a fixed seed.
     """
@@ -155,7 +155,7 @@ class Features:
         self._total_scale = np.where(totals.std(0) > 1e-9, totals.std(0), np.inf)
 
     def _price_matrix(self, sums: np.ndarray) -> np.ndarray:
-        """Return the matrix from sums to relative extra times, [sums, prices].
+        """Return the matrix that converts sums to time relative to the mean, [sums, prices].
 
         All stages of a group in `BY_STAGE` have the same unit.
         """

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NAME = "here"  # name of the device
 NETWORKS = 24  # measured networks
-PENALTY = 0.01  # penalty on a price whose sum would take the whole time
+PENALTY = 0.01  # ridge penalty on the share of the time that each price explains
 GOOD = 0.1  # largest mean relative error without a warning
 Say = Callable[[str], None]
 
@@ -94,7 +94,8 @@ def fitted_prices(sums: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     sums     sums of each network, [n, m].
     seconds  times of the networks, [n].
 
-    Least squares of relative errors, with a small penalty on the seconds of each sum.
+    The fit minimises squared relative errors, with a small ridge penalty on the share of the time
+    that each sum explains.
     """
     from scipy.optimize import nnls
 

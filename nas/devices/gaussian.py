@@ -1,8 +1,10 @@
 """Bayesian inference of a device's weights and floor from few measurements.
 
-    log time = softmax(mean + features @ weights, floor) + noise,   weights ~ N(0, deviations^2)
+    log time = smooth_max(mean + features @ weights, floor) + noise,   weights ~ N(0, deviations^2)
 
-The marginal likelihood (evidence) selects the floor, or none, and the noise of the measurements.
+The floor is a lower bound of the time, such as the time of kernel launches. `bounded` is the smooth
+maximum. The marginal likelihood (evidence) selects the floor, or none, and the noise of the
+measurements.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ STEPS = 8  # steps of Gauss-Newton
 class Solution:
     """Posterior for one floor and one noise.
 
-    alpha     dual weights: weights = deviations^2 * features' alpha, [n].
+    alpha     dual weights, [n]: weights = deviations^2 * (features' @ alpha).
     spread    effective standard deviation of each measurement for the weights, [n].
     floor     log floor; `NO_FLOOR`: none.
     noise     standard deviation of a measurement of the log time.
@@ -112,8 +114,10 @@ def evidence(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: 
 
 
 def covariance_factor(scaled: np.ndarray, solution: Solution) -> np.ndarray:
-    """Return R [features, features], where R R' is the posterior covariance of weights /
-    deviations."""
+    """Return a factor R [features, features] of the posterior covariance of weights / deviations.
+
+    The covariance is R R'.
+    """
     precision = (scaled / solution.spread[:, None]).T @ (scaled / solution.spread[:, None])
     precision[np.diag_indices_from(precision)] += 1.0
     return np.linalg.inv(np.linalg.cholesky(precision)).T

@@ -13,7 +13,7 @@ Device = MeasuredDevice | OwnDevice
 
 
 def load_device(name_or_file: str | Path) -> Device:
-    """Return a measured device by its name, or an own device from its .json file.
+    """Return a measured device by its name, or your own device from its .json file.
 
     Raises ValueError for an unknown name (the message suggests the nearest), and for a file that
     is missing or not a device file.

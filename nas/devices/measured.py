@@ -58,7 +58,7 @@ class MeasuredDevice:
     def predict(
         self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return value and standard deviation of one measurement, float64 [n] each.
+        """Return predictions and the standard deviations of single measurements, float64 [n] each.
 
         genotypes  integer array [n, decisions] of option indices.
         kind       "throughput" (images/s), or "latency" or "train_time" (seconds), as in `kinds`;

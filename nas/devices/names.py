@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # becomes a part of the names of costs
-FEWEST = 5  # fewest measured networks of an own device
+FEWEST = 5  # fewest measured networks of a user's device
 MOST = 200  # most measurements of a design
 
 DEVICES: dict[str, str] = {

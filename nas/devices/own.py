@@ -1,4 +1,4 @@
-"""Own devices, fitted to about ten measured networks.
+"""Your own devices, fitted to about ten networks that you measured on them.
 
 A device file contains the measurements and not the model. The model is fitted again when the file
 is read, which takes a few milliseconds. A file from an untrusted source is therefore safe to read:
@@ -47,7 +47,7 @@ from vbs.text import quoted, shortened
 FORMAT = "vision-baseline-search device 1"
 LARGEST_FILE = 10_000_000  # bytes
 HELD_OUT = 50  # most networks that are predicted from the others
-DIRECTIONS = 6  # kept directions of the weights' uncertainty; the rest counts as a constant
+DIRECTIONS = 6  # largest components of the weights' uncertainty; the others count as a constant
 MOST_ERROR = 10.0  # largest relative error that messages print as a number
 FURTHER = (5, 10, 20, 40)  # numbers of further measurements whose benefit is reported
 KEYS = ("format", "name", "space", "settings", "batch", "networks", "seconds")
@@ -78,7 +78,12 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class Model:
-    """Fitted model of the log seconds of networks of a space."""
+    """Fitted model of the log seconds of networks of a space.
+
+    compiled  tables of the mean, and of the `DIRECTIONS` largest components of its uncertainty.
+    solution  posterior that the model was computed from.
+    rest      mean variance of the mean that these components leave out.
+    """
 
     compiled: CompiledFeatures
     solution: Solution
@@ -126,7 +131,7 @@ class OwnDevice:
     def predict(
         self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return value and standard deviation of one measurement, float64 [n] each.
+        """Return predictions and the standard deviations of single measurements, float64 [n] each.
 
         genotypes  integer array [n, decisions] of option indices.
         kind       "throughput" (None; images/s) or "latency" (seconds of one batch).
@@ -314,7 +319,7 @@ def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[i
 def read_own(path: str | Path) -> OwnDevice:
     """Return a device from a file that `OwnDevice.save` wrote.
 
-    Raises ValueError, in one line, if the file is missing or not a device file.
+    Raises ValueError if the file is missing or not a device file.
     """
     path = Path(path)
     shown = shortened(path)

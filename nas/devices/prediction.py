@@ -15,22 +15,35 @@ class Device(Protocol):
     """A device that predicts the speed of networks of a space."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the device, as in "latency@NAME"."""
 
     @property
-    def space(self) -> str: ...
+    def space(self) -> str:
+        """Name of the space for which it predicts."""
 
     @property
-    def settings(self) -> Mapping[str, Any]: ...
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of that space."""
 
     @property
-    def kinds(self) -> tuple[str, ...]: ...
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of prediction; the first is the default of `predict`."""
 
     def predict(
         self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
-    ) -> tuple[np.ndarray, np.ndarray]: ...
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return predictions and the standard deviations of single measurements, float64 [n] each.
 
-    def check(self, space: SearchSpace) -> None: ...
+        genotypes  integer array [n, decisions] of option indices.
+        kind       "throughput" (images/s), "latency" or "train_time" (seconds); None: the first of
+                   `kinds`.
+
+        Raises ValueError for another space, an unknown kind, and invalid genotypes.
+        """
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise ValueError unless the device predicts for `space`."""
 
 
 def check_kind(device: Device, kind: str | None) -> str:

@@ -48,8 +48,10 @@ class Prior:
     noise: float
 
     def scaled(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the expected log time up to a constant [n], and features times deviations
-        [n, features]."""
+        """Return the expected log time up to a constant, [n], and features times deviations.
+
+        The shape of the latter is [n, features].
+        """
         mean, features = self.features.of(genotypes)
         return mean, features * self.deviations
 

@@ -151,7 +151,7 @@ class Evaluator:
 
     name          name in results, e.g. "surrogate".
     unit          description of its accuracy as a phrase.
-    axis          the same as the label of a figure's axis.
+    axis          the same description as a label for the axis of a figure.
     trains        whether it trains networks, with a point of a curve per epoch.
     cheap         whether thousands of evaluations at once are cheap, so that batches are large.
     instant       whether single evaluations are cheap, so that reports may evaluate more networks.
@@ -195,9 +195,11 @@ class Evaluator:
     def predict_own(
         self, space: SearchSpace, genotypes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return mean and standard deviation of networks' accuracy without the spread of seeds.
+        """Return the accuracy that each network has on average over seeds, if it is known.
 
-        In percent, float64 [n] each; None (the default) if unknown.
+        Returns means and standard deviations in percent, float64 [n] each. The standard deviations
+        do not include the variance between trainings with different seeds. The default is None:
+        unknown.
         """
         return None
 
@@ -208,7 +210,7 @@ class Evaluator:
         """Prepare for evaluations; called once in each worker before the first of them."""
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Evaluate genotypes int8 [n, decisions]; default: by the last points of their curves."""
+        """Evaluate genotypes int8 [n, decisions]; the default uses the last point of each curve."""
         return Evaluations.of_answers([self._answer(space, genotype) for genotype in genotypes])
 
     def _answer(self, space: SearchSpace, genotype: np.ndarray) -> Answer:

@@ -70,7 +70,11 @@ class SurrogateBasis:
         return np.stack([costs.flops, costs.params, costs.activations, depth], 1).astype(np.float64)
 
     def features(self, genotypes: np.ndarray) -> np.ndarray:
-        """Return all features, float64 [n, p]: pairwise ones, then polynomial, then gates."""
+        """Return all features, float64 [n, p].
+
+        The order is: `pairwise`, polynomials in the logs of the totals, and gates (these logs times
+        single decisions).
+        """
         mains = self.mains(genotypes)
         logs = (np.log(self.totals(genotypes)) - self.log_center) / self.log_scale
         gates = [mains * column[:, None] for column in logs.T]
@@ -303,8 +307,10 @@ def tabulate(
 
 
 def _climb(space: SearchSpace, tables: Tables, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return genotypes from all generations of a search for accuracy at every size,
-    [count, decisions]."""
+    """Return genotypes of a search for accurate networks of every size, [count, decisions].
+
+    They come from all generations of the search.
+    """
     population, seen = space.sample(2_000, rng), []
     for _ in range(24):
         both = np.concatenate([population, space.mutate(space.mutate(population, rng), rng)])
@@ -316,8 +322,10 @@ def _climb(space: SearchSpace, tables: Tables, count: int, rng: np.random.Genera
 
 
 def _outputs(basis: SurrogateBasis, offset: float, weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return pair tables [pairs, width, width], gate tables [stages, width, 4], and polynomial
-    [1 + m]."""
+    """Return pair tables, gate tables and polynomial.
+
+    The shapes are [pairs, width, width], [stages, width, 4] and [1 + m].
+    """
     mains, width = len(basis._owner), max(len(grid) for _, grid in _stage_grids(basis))
     split = len(weights) - 4 * mains
     gates = weights[split:].reshape(4, mains)

@@ -42,7 +42,7 @@ class Inherited(Evaluator):
 
     data       images; networks are scored on `data.minival`.
     teacher    source of the trained parent, for `train.parents.load_parent`.
-    recipe     recipe of fine-tuning, for the preparation of images and the optimizer.
+    recipe     recipe of fine-tuning; scores use its preparation of images and its optimizer.
     score      a name in `nas.evaluators.inherited_scores.SCORES`.
     device     "auto", "cpu", "cuda" or "cuda:N".
     cache      scores of earlier searches; None: no cache.

@@ -70,8 +70,8 @@ def by_steps(network: Network, views: Views, recipe: Recipe) -> float:
 
     There is one step on each augmented batch, with the recipe's optimizer and a learning rate that
     decreases from `RATE` times the recipe's to 0. With a sixth of the rate of `finetune`, these
-    steps repair too little: networks that keep the parent's layers at a low resolution are ranked
-    too high.
+    steps recover too little accuracy: networks that keep the parent's layers at a low resolution
+    are ranked too high.
     """
     network.train()
     for norm in _norms(network):

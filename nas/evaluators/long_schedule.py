@@ -22,7 +22,10 @@ ARRAYS = ("center", "scale", "weights", "covariance")
 
 
 class OwnAccuracy(NamedTuple):
-    """Mean accuracy of networks over many trainings, and its standard deviation, percent, [n]."""
+    """Accuracies that networks have on average over many trainings, in percent, [n].
+
+    std  standard deviations of these means, without the variance between trainings.
+    """
 
     mean: np.ndarray
     std: np.ndarray

@@ -44,7 +44,7 @@ class Fidelity:
     """Reduced training, written as "epochs=9,share=0.2,resolution=24".
 
     epochs      epochs over the used images.
-    share       share of the training images, from 0 to 1; at least one batch of images is used.
+    share       share of the training images, above 0, up to 1; it must leave at least one batch.
     resolution  input side in pixels; 0: that of the architecture.
     """
 
@@ -59,7 +59,8 @@ class Fidelity:
             )
         if not 0 < self.share <= 1:
             raise ValueError(
-                f"fidelity: a share of {quoted(self.share)} is not allowed; use 0 to 1"
+                f"fidelity: a share of {quoted(self.share)} is not allowed; use a number above 0, "
+                "up to 1"
             )
         if self.resolution and not 8 <= self.resolution <= 4096:
             raise ValueError(
@@ -102,7 +103,7 @@ class DataIdentity:
 
     @classmethod
     def of(cls, data: Data) -> DataIdentity:
-        """Return the identity of loaded data; raises ValueError if it is not in their settings."""
+        """Return the identity of data; raises ValueError if `data.settings` does not contain it."""
         names = {field.name for field in fields(cls)}
         known = {name: value for name, value in data.settings.items() if name in names}
         if missing := names - {*known}:
@@ -317,7 +318,7 @@ def used_images(fidelity: Fidelity, images: int) -> int:
 
 
 def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
-    """Return the recipe at a fidelity, with scaled epochs and warm-up and no progressive stages.
+    """Return the recipe for a fidelity: epochs, warm-up and EMA fit it; progressive stages are off.
 
     The moving average of the weights covers about a tenth of the steps, at most about 50 steps.
     Raises ValueError if the share leaves less than a batch.

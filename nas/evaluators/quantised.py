@@ -21,8 +21,8 @@ from train.inherit.inheritance import some_batches
 from train.int8_simulation import simulated_int8
 
 INT8 = "int8"  # allowed value of --quantised
-CALIBRATION, BATCH = 4, 32  # batches of training images for the ranges of activations
-SIMULATED = 2  # batches for the ranges of activations in a simulation
+CALIBRATION, BATCH = 4, 32  # number and size of the calibration batches for onnxruntime
+SIMULATED = 2  # number of calibration batches for simulated int8
 CPU = torch.device("cpu")
 
 

@@ -39,7 +39,7 @@ class Shared(Evaluator):
 
     data     images; networks are scored on `data.minival`.
     weights  file that `train.supernet.training.train_supernet` wrote.
-    key      key of everything that these weights depend on.
+    key      key of these weights: a hash of everything that they depend on.
     recipe   recipe with the preparation of the images.
     device   "auto", "cpu", "cuda" or "cuda:N".
     cache    scores of earlier searches; None: no cache.

@@ -77,7 +77,9 @@ class Surrogate:
         *,
         schedule: str = "short",
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of one training in percent, float64 [n] each.
+        """Return the accuracy of one training: mean and standard deviation, float64 [n] each.
+
+        Both are in percent.
 
         networks  genotypes int8 [n, decisions], or networks of the space; n is 1 for one network.
         schedule  "short", that of the measurements, or "long" (`LongSchedule`).
@@ -102,7 +104,9 @@ class Surrogate:
         *,
         schedule: str = "short",
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean over many trainings and its deviation in percent, float64 [n] each.
+        """Return the average accuracy over many trainings and its deviation, float64 [n] each.
+
+        Both are in percent.
 
         The deviation excludes the spread of seeds; `nas.evaluators.ranking` uses it for the
         certainty of a ranking. Arguments and errors are those of `predict`.

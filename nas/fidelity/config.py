@@ -77,8 +77,8 @@ COMMAND = Command(
 DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR or
 FILE.zip. A fidelity is written as epochs=9,share=0.2,resolution=24 (share of the training images;
 resolution in pixels, default that of the networks). The folder gets fidelity.json (settings,
-networks, accuracies, correlations, answer) and fidelity.png. Results of finished trainings are
-cached in ~/.cache/vision-baseline-search/results for later runs on the same kind of device.
-Accuracies are those of the moving average of the weights. Seconds are processor time of all threads
-together, or wall-clock time on a GPU.""",
+networks, accuracies, correlations, recommended fidelity) and fidelity.png. Results of finished
+trainings are cached in ~/.cache/vision-baseline-search/results for later runs on the same kind of
+device. Accuracies are those of the moving average of the weights. Seconds are processor time of all
+threads together, or wall-clock time on a GPU.""",
 )

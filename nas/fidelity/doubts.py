@@ -1,4 +1,4 @@
-"""Doubts about fidelities: accuracies at chance, or differences within the noise."""
+"""Warnings (doubts) about fidelities: accuracies at chance, or differences within the noise."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def certainty(
 
 
 class Watch:
-    """Watcher that finds a doubt about each fidelity once, while its trainings end.
+    """Collector of accuracies, which reports a doubt about each fidelity at most once.
 
     shape  numbers of fidelities, networks and seeds.
     """

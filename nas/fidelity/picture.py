@@ -107,9 +107,9 @@ def _ranks(panel: Any, judged: Sequence[Judged], found: Judged | None) -> None:
             mew=1.5,
             label="recommended",
         )
-    floor = longest.kendall.value
-    panel.axhline(floor, c="0.3", ls="--", lw=1, label="seed floor")
-    panel.axhline(SHARE * floor, c="0.3", ls=":", lw=1, label=f"{SHARE:g} x seed floor")
+    ceiling = longest.kendall.value
+    panel.axhline(ceiling, c="0.3", ls="--", lw=1, label="noise ceiling")
+    panel.axhline(SHARE * ceiling, c="0.3", ls=":", lw=1, label=f"{SHARE:g} x noise ceiling")
     panel.set(
         xscale="log",
         xlabel="seconds of a training",

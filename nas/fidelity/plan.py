@@ -66,7 +66,7 @@ def longest_of(recipe: Recipe, *, images: int, named: bool = False) -> Fidelity:
     training images.
 
     images  number of training images.
-    named   whether the user set the epochs; then they are never raised.
+    named   whether the user set the epochs. If so, they are not raised.
     """
     share = min(1.0, float(f"{IMAGES / images:.2g}"))
     usual = Fidelity(min(recipe.epochs, EPOCHS), share)

@@ -2,8 +2,8 @@
 
 Accuracies are arrays [networks, seeds]. Two trainings are compared only across different seeds, so
 that they share the network but not its initial weights. The correlation of the longest training
-with itself, across seeds, is the seed floor: the noise of seeds limits it, and no fidelity can be
-expected to exceed it. Because a dozen networks are few, every correlation has an interval from a
+with itself, across seeds, is the noise ceiling: the noise of seeds limits it, and no fidelity can
+be expected to exceed it. Because a dozen networks are few, every correlation has an interval from a
 bootstrap over networks (Efron 1979; percentiles).
 """
 
@@ -21,14 +21,14 @@ from nas.fidelity.config import FEWEST
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-SHARE = 0.8  # least share of the seed floor for a fidelity that is worth using
+SHARE = 0.8  # least share of the noise ceiling for a fidelity that is worth using
 DRAWS, CHUNK = 2000, 200  # bootstrap resamples, and how many are computed at once
 LEVEL = 0.90  # level of the intervals
 
 RULE = (
     f"a fidelity is worth using if its Kendall tau with the longest is at least {SHARE:g} of the "
-    "seed floor (the tau of the longest with itself under another seed), and the "
-    f"{LEVEL:.0%} intervals of both are above 0; the answer is the cheapest of these"
+    "noise ceiling (the tau of the longest with itself under another seed), and the "
+    f"{LEVEL:.0%} intervals of both are above 0; the cheapest of these is recommended"
 )
 
 
@@ -43,7 +43,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Rung:
-    """Rank correlation after `epoch` epochs of a fidelity with the end of the longest training.
+    """Rank correlation of accuracies after `epoch` epochs with the final ones of the longest.
 
     seconds  median time of a training until this epoch.
     """
@@ -145,13 +145,13 @@ def judge(
     """
     longest = _accuracy(answers[-1])
     found = [_compared(*each, longest) for each in zip(answers, fidelities, strict=True)]
-    floor = found[-1].kendall
-    return [Judged(**{**vars(each), "worth": _is_worth(each.kendall, floor)}) for each in found]
+    ceiling = found[-1].kendall
+    return [Judged(**{**vars(each), "worth": _is_worth(each.kendall, ceiling)}) for each in found]
 
 
-def _is_worth(tau: Estimate, floor: Estimate) -> bool:
+def _is_worth(tau: Estimate, ceiling: Estimate) -> bool:
     """Apply `RULE`; comparisons with NaN are false."""
-    return tau.low > 0 and floor.low > 0 and tau.value >= SHARE * floor.value
+    return tau.low > 0 and ceiling.low > 0 and tau.value >= SHARE * ceiling.value
 
 
 def answer(judged: Sequence[Judged]) -> Judged | None:

@@ -1,4 +1,4 @@
-"""Record of a comparison of fidelities in its folder, and its answer for later searches."""
+"""Record of a comparison of fidelities in its folder, and its recommendation for searches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Earlier:
 def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
     """Return the record of the comparison in a folder, with changed options.
 
-    Raises ValueError if there is none, or if an option that changes must stay.
+    Raises ValueError if there is none, or if `changes` contains an option that must not change.
     """
     path = folder / RECORD
     config = resumed(FidelityConfig, changes, path, what="comparison")
@@ -66,7 +66,7 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
 
 
 def write(folder: Path, comparison: Comparison, status: str, **outcome: Any) -> None:
-    """Write fidelity.json with everything that repeats the comparison, and its outcome."""
+    """Write fidelity.json: all settings needed to repeat the comparison, and its outcome."""
     write_json(
         folder / RECORD,
         {
@@ -83,7 +83,7 @@ def write(folder: Path, comparison: Comparison, status: str, **outcome: Any) -> 
 def finish(
     folder: Path, comparison: Comparison, answers: Mapping[Job, Answer]
 ) -> tuple[Judged, ...]:
-    """Judge the fidelities, write record and figure, and store the answer for searches."""
+    """Judge the fidelities, write record and figure, and store the recommendation for searches."""
     table = [
         [
             [answers[Job(fidelity, network, seed)] for seed in range(comparison.seeds)]
@@ -122,7 +122,7 @@ def finish(
 
 
 def _remember(folder: Path, comparison: Comparison, judged: Sequence[Judged]) -> None:
-    """Store the answer for searches, unless there is one of a larger comparison."""
+    """Store the recommendation for searches, unless there is one of a larger comparison."""
     found, longest = answer(judged), judged[-1]
     extent = Extent(longest.networks, comparison.seeds, longest.fidelity)
     config = comparison.config

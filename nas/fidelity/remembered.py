@@ -1,4 +1,4 @@
-"""Stored answers of comparisons, which searches use with `--fidelity auto`."""
+"""Stored recommendations of comparisons, which searches use with `--fidelity auto`."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class Extent:
 
 
 class Remembered(NamedTuple):
-    """A stored answer (None: no fidelity is worth using), and the size of its comparison."""
+    """A recommended fidelity (None: none is worth using), and the size of its comparison."""
 
     fidelity: Fidelity | None
     extent: Extent
 
 
 def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> Fidelity | None:
-    """Return the answer of comparisons on this machine for the same data, space and recipe.
+    """Return the fidelity that comparisons of the same data, space and recipe recommended.
 
-    The last comparison counts, unless an earlier one was larger. The limits of the search are not
-    checked; the comparison should have had similar limits.
+    The comparisons have run on this machine. The last one counts, unless an earlier one was larger.
+    Limits are not checked; the comparison should have had limits similar to those of the search.
 
     digests  digests of the data, from `train.data.Data.settings` or
              `train.data.summary.DataSummary`.
@@ -76,21 +76,21 @@ def remember(
     extent: Extent,
     details: Mapping[str, Any],
 ) -> str:
-    """Store an answer for `recommended`, unless there is one of a larger comparison.
+    """Store a recommendation for `recommended`, unless there is one of a larger comparison.
 
-    found    the answer; None: no fidelity is worth using.
+    found    the recommended fidelity; None: no fidelity is worth using.
     extent   size of the comparison; see `Extent.covers`.
     details  further entries of the file for readers.
 
-    Returns a sentence if an earlier answer differs or is kept, otherwise "". Raises OSError if the
-    file cannot be written.
+    Returns a sentence if an earlier recommendation differs or is kept, otherwise "". Raises OSError
+    if the file cannot be written.
     """
     path = path_of(digests, space, recipe)
     before, now = _read(path), Remembered(found, extent)
     if before is not None and not extent.covers(before.extent):
         return (
             f"--fidelity auto remains {_shown(before.fidelity)} from a larger comparison "
-            f"({before.extent}) than this one ({extent}); remove {path} to delete that answer"
+            f"({before.extent}) than this one ({extent}); remove {path} to delete it"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
@@ -113,7 +113,7 @@ def remember(
 
 
 def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> Path:
-    """Return the file of an answer, next to the folder of cached results."""
+    """Return the file of a recommendation, next to the folder of cached results."""
     fields = recipe.to_dict()
     for unimportant in ("name", "seed"):
         del fields[unimportant]
@@ -129,7 +129,7 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
 
 
 def _read(path: Path) -> Remembered | None:
-    """Return the answer in a file; None if it is missing or damaged."""
+    """Return the recommendation in a file; None if it is missing or damaged."""
     try:
         content = parse_json(path.read_bytes())
         counts = content["networks"], content["seeds"]

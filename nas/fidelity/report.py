@@ -22,7 +22,7 @@ from vbs.units import clock, short
 
 
 def show_result(result: FidelityResult) -> None:
-    """Print the tables, the rule, the answer and the next steps; failures go to stderr."""
+    """Print the tables, the rule, the recommendation and the next steps; failures go to stderr."""
     judged, comparison = result.judged, result.comparison
     longest, found = judged[-1], answer(judged)
     failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
@@ -35,14 +35,14 @@ def show_result(result: FidelityResult) -> None:
     _print_table(judged, found)
     print_out(
         _rungs(longest),
-        "tau: Kendall's tau; rho: Spearman's rho; the tau of the longest with itself is the seed "
-        "floor; sd: standard deviation in points",
+        "tau: Kendall's tau; rho: Spearman's rho; the tau of the longest with itself is the noise "
+        "ceiling; sd: standard deviation in points",
         "of the accuracy of averaged weights; seconds: processor time, or wall-clock time on a "
         "GPU.",
         f"{longest.networks} networks are few: fidelities with overlapping intervals may be "
         "equally good.",
         f"rule: {RULE}.",
-        f"answer: {_verdict(found, longest)}",
+        f"recommended: {_verdict(found, longest)}",
     )
     compared = [(each.fidelity, each.accuracy) for each in judged]
     print_out(*certainty(compared, comparison.data, longest=longest.accuracy))
@@ -78,7 +78,7 @@ def _cells(
         "rho": f"{judged.spearman.value:.2f}",
         "seed sd": f"{judged.seed_sd:.2f}",
         "networks sd": f"{judged.spread:.2f}",
-        "worth": "answer" if judged is found else ("yes" if judged.worth else "no"),
+        "worth": "recommended" if judged is found else ("yes" if judged.worth else "no"),
     }
     left_out = ("rho", "seed sd", "networks sd") if narrow else ()
     return {name: cell for name, cell in cells.items() if name not in left_out}
@@ -96,20 +96,21 @@ def _is_shown(epoch: int, epochs: int) -> bool:
 
 
 def _verdict(found: Judged | None, longest: Judged) -> str:
-    floor = longest.kendall
+    ceiling = longest.kendall
     if found is None:
         return (
-            "no fidelity is worth using, because the longest does not rank these networks reliably "
-            f"the same under another seed (tau {_shown(floor)}); use a longer one"
+            "no fidelity, because the longest does not rank these networks reliably the same under "
+            f"another seed (tau {_shown(ceiling)}); use a longer one"
         )
     if found is longest:
         return (
-            f"no fidelity cheaper than the longest reaches {SHARE:g} of the seed floor of "
-            f"{floor.value:.2f}; search with {found.fidelity}"
+            f"{found.fidelity}, the longest; no cheaper fidelity reaches {SHARE:g} of the noise "
+            f"ceiling of {ceiling.value:.2f}"
         )
+    share, cost = found.kendall.value / ceiling.value, found.seconds / longest.seconds
     return (
-        f"{found.fidelity}, whose tau is {found.kendall.value / floor.value:.2f} of the seed floor "
-        f"of {floor.value:.2f}, at {found.seconds / longest.seconds:.2f} of the longest's seconds"
+        f"{found.fidelity}, whose tau is {share:.2f} of the noise ceiling of {ceiling.value:.2f}, "
+        f"at {cost:.2f} of the seconds of the longest"
     )
 
 
@@ -120,7 +121,7 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     assert config.space is not None
     words = ["nas.fidelity" if found is None else "nas.search", "--data", config.data]
     if found is not None:
-        # the stored answer may be another one, or missing; then name the fidelity
+        # the stored recommendation may be another one, or missing; then show the fidelity itself
         known = recommended(comparison.data.digests, comparison.space, comparison.recipe)
         text = "auto" if known == found.fidelity else str(found.fidelity)
         words += ["--evaluator", "proxy", "--fidelity", text]

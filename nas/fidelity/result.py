@@ -17,7 +17,7 @@ class FidelityResult:
     """Result of a comparison of fidelities.
 
     folder      folder of the files.
-    config      options with all defaults resolved; they repeat the comparison.
+    config      options with all defaults resolved, from which the comparison can be repeated.
     judged      results of the fidelities by ascending cost; the longest is the last.
     seconds     duration of this run.
     comparison  the comparison.

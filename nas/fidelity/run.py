@@ -81,7 +81,11 @@ def _in_folder(
 
 
 def _device(config: FidelityConfig, place: Place) -> str:
-    """Return the device of trainings; other processes have "cpu" or their own "cuda"."""
+    """Return the device of the trainings.
+
+    A single training at a time runs in this process, on the device of the options. Worker processes
+    use "cpu", or "cuda" if each of them has a GPU.
+    """
     if place.slots == 1 and place.address is None:
         from train.distributed import pick_device
 

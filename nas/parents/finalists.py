@@ -69,11 +69,11 @@ def tuning_recipe(inheriting: Inheriting, space: SearchSpace, objective: Objecti
 
 
 def epochs_of(epochs: int, share: float) -> int:
-    """Return the epochs that take a network about as much computation as `epochs` the parent.
+    """Return the epochs of a network for about the same computation as `epochs` of the parent.
 
     share  cost of the network as a share of the parent's.
 
-    The result is at most `LONGEST` times `epochs`.
+    The result is at least `epochs`, and at most `LONGEST` times as many.
     """
     return round(epochs * min(LONGEST, max(1.0, 1 / share)))
 
@@ -94,8 +94,8 @@ def fine_tune_finalists(
     searched   history of that search, whose space and objective are used.
     folder     folder of that search; trainings in it are resumed.
 
-    Each training has its own folder in `finalists_folder`, with its weights. The history also
-    contains networks that an earlier run of the search chose.
+    Each training has its own folder in `finalists_folder`, with its weights. The returned history
+    also contains the networks that an earlier run of the search fine-tuned.
     """
     space, objective = searched.space, searched.objective
     place = finalists_folder(folder, inheriting, config).resolve()

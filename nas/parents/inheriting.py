@@ -1,4 +1,4 @@
-"""Measurement of a search from pretrained weights: parent, teacher and evaluator."""
+"""Setup of searches from pretrained weights: parent, teacher, evaluator and space."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DISTILLATION = ("teacher", "temperature")
 
 @dataclass(frozen=True)
 class Inheriting:
-    """Measurement of a parent's sub-networks on images; implements `nas.search.job.Measurement`.
+    """Evaluation of a parent's sub-networks on images; implements `nas.search.job.Measurement`.
 
     recipe     recipe for fine-tuning networks, without a teacher.
     elastic    epochs of training the teacher together with its sub-networks; 0: none.
@@ -130,7 +130,7 @@ def parent_cost(space: SearchSpace, name: str) -> float:
 
 
 def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
-    """Return the config with all options set, the measurement, and the space of the parent.
+    """Return the config with all options set, the `Inheriting`, and the space of the parent.
 
     Parent and space are fitted to the data. No image is decoded and no training starts.
 

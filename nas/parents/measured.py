@@ -36,7 +36,7 @@ Times = Mapping[str, Mapping[str, float]]  # key of a network -> cost -> seconds
 
 @dataclass
 class Clock:
-    """Measured times of networks, stored in the folder of a search.
+    """Timer of networks that stores the measured times in the folder of a search.
 
     kinds  costs that are measured, such as "latency".
     path   file of the measured times.
@@ -125,8 +125,8 @@ def ranked(history: History) -> np.ndarray:
     """Return evaluated genotypes int8 [n, decisions]: the best of each resolution, then the others.
 
     Both parts are in the order of their rewards. Scores before fine-tuning are comparable at one
-    resolution only: they favour networks that keep the parent's layers at a lower resolution, which
-    need less repair, over smaller networks at a higher resolution, which gain more by fine-tuning.
+    resolution only. Networks that keep the parent's layers at a lower resolution lose less accuracy
+    before fine-tuning than smaller networks at a higher resolution, which gain more by fine-tuning.
     """
     full = np.flatnonzero(history.full)
     best = history.genotypes[full[np.argsort(-history.reward[full], kind="stable")]]

@@ -38,7 +38,7 @@ class Tuned:
 
     @property
     def accuracy(self) -> float:
-        """Mean test accuracy in percent, or minival accuracy without test images."""
+        """Mean test accuracy in percent; the minival accuracy if there are no test images."""
         return float(np.mean(self.test or self.minival))
 
     @property

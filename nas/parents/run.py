@@ -99,7 +99,7 @@ def prepare_search(
 class _Run:
     """A run in its folder.
 
-    kept          outcome of the earlier run that is resumed, until its results are replaced.
+    kept          stored outcome of the run that is resumed, until new results replace it.
     targets       results of the targets so far.
     parent_times  measured times of the parent in seconds.
     """

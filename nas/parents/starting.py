@@ -1,4 +1,4 @@
-"""Starting points of a search from pretrained weights: the parent, shrunk by simple rules.
+"""First proposals of a search from pretrained weights: the parent, shrunk by simple rules.
 
 Random sub-networks keep a random share of every stage, and are inaccurate for small targets.
 Uniformly shrunk networks, at each resolution, are better starting points.
@@ -24,8 +24,9 @@ MOST = 16  # starting points
 def starting_genotypes(space: SearchSpace, objective: Objective) -> np.ndarray:
     """Return genotypes int8 [n, decisions], n up to `MOST`, nearest to the target first.
 
-    At each resolution, there are three: the most expensive networks within the limits with fewer
-    layers; with fewer layers and expansions; and with fewer layers, expansions and channels.
+    There are three networks for each resolution. Each is the most expensive network within the
+    limits that is shrunk uniformly by fewer layers, by fewer layers and smaller expansions, or by
+    fewer layers, smaller expansions and fewer channels.
     """
     found = []
     for option in range(len(space.choices["resolution"])):

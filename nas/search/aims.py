@@ -57,6 +57,7 @@ def aims(
 ) -> Aims:
     """Return the space with the measured costs of the limits, the objective and the strategy.
 
+    networks  space without measured costs.
     fallback  default strategy.
     earlier   folder of a resumed search, which contains its tables; None for a new search.
 

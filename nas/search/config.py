@@ -87,7 +87,7 @@ class MeasuringOptions(Config):
         choices=("int8",),
         metavar="int8",
         help="compare networks by their accuracy in 8-bit integers: computed by onnxruntime for "
-        "trained networks, simulated for scored ones (extra onnx)",
+        "trained networks, simulated for scored ones (needs the extra onnx)",
     )
     activations: str | None = option(
         None,
@@ -201,7 +201,7 @@ class SearchConfig(
             self._check_targets()
 
     def _check_with_parent(self) -> None:
-        """Set the evaluator of a search with a parent; raise ValueError for options without use."""
+        """Set the evaluator of a search with a parent; raise ValueError for unused options."""
         if self.evaluator == SearchConfig.evaluator:
             object.__setattr__(self, "evaluator", INHERITED)
         if self.evaluator != INHERITED:

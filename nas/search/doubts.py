@@ -71,10 +71,10 @@ def remedies(
 
 
 class Watch:
-    """A watch on the history of a search, which prints each kind of doubt once on stderr.
+    """Callback that checks the history of a search, and prints each kind of doubt once on stderr.
 
     The time of a check is proportional to the length of the history, so the next check is made
-    when the history is a twentieth longer.
+    when the history is 5% longer.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:

@@ -1,4 +1,4 @@
-"""A search with workers, prepared: config, evaluator, space, strategy and plan."""
+"""Preparation of a search with workers: config, evaluator, space, strategy and plan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from train.cluster.place import Place
 from vbs.accuracy import chance_limit
 
 BUDGET = 64  # default number of networks
-SHARED_BUDGET = 1000  # default for networks with shared weights, which take seconds each
+SHARED_BUDGET = 1000  # default with shared weights, where an evaluation takes seconds
 
 
 def plan_of(config: SearchConfig, measuring: Measurement) -> Plan:
@@ -55,43 +55,53 @@ def plan_of(config: SearchConfig, measuring: Measurement) -> Plan:
 
 
 class Measurement(Protocol):
-    """The evaluation of networks in a search with workers.
+    """How a search with workers evaluates networks: the setup of its evaluator.
 
-    Implementations are `nas.search.setup.Measuring`, `nas.search.own_evaluator.OwnEvaluator` and
-    those of searches with a parent or with shared weights.
+    Implementations are `nas.search.setup.Measuring`, `nas.search.own_evaluator.OwnEvaluator`,
+    `nas.parents.inheriting.Inheriting` and `nas.supernet.scoring.Sharing`.
     """
 
     @property
-    def described(self) -> Evaluator: ...
+    def described(self) -> Evaluator:
+        """Description of the evaluator for reports; it need not be able to evaluate."""
 
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """Number of points of a full learning curve."""
 
     @property
-    def first_rung(self) -> int: ...
+    def first_rung(self) -> int:
+        """Step after which networks are first compared."""
 
     @property
-    def digests(self) -> Mapping[str, str]: ...
+    def digests(self) -> Mapping[str, str]:
+        """Digests of the images by split, which a resumed search compares."""
 
     @property
-    def identity(self) -> dict[str, Any]: ...
+    def identity(self) -> dict[str, Any]:
+        """Settings that all drivers of a search must share, in addition to its options."""
 
     def start(
         self, config: SearchConfig, space: SearchSpace, strategy: Strategy
-    ) -> tuple[Callable[[], Evaluator], Strategy]: ...
+    ) -> tuple[Callable[[], Evaluator], Strategy]:
+        """Return a function that creates the evaluator in a worker, and the strategy."""
 
-    def preview(self, budget: int, asha: Asha | None) -> list[str]: ...
+    def preview(self, budget: int, asha: Asha | None) -> list[str]:
+        """Return lines that are printed before a search starts."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A search with workers that can start.
+    """A prepared search with workers.
 
-    config   config with all defaults filled in.
-    digests  digests of the input files.
-    space    space of the networks, without measured costs.
-    places   number of workers, and CPUs and GPUs of each.
-    tables   tables of measured costs, by kind.
+    config     config with all defaults filled in.
+    digests    digests of the input files.
+    measuring  setup of the evaluator.
+    space      space of the networks, without measured costs.
+    history    empty history with the space including measured costs, and the objective.
+    plan       budget, early stopping and limits.
+    places     number of workers, and CPUs and GPUs of each.
+    tables     tables of measured costs, by kind.
     """
 
     config: SearchConfig
@@ -110,10 +120,10 @@ def prepared(
     earlier: Path | None,
     known: tuple[Measurement, SearchSpace] | None = None,
 ) -> Job:
-    """Return a search that can start.
+    """Prepare the search of a config.
 
     earlier  folder of a resumed search; None for a new search.
-    known    evaluation and space, if they are already prepared.
+    known    setup of the evaluator, and space, if they are already prepared.
 
     Raises ValueError for options that contradict each other, and if no network within the limits
     is found.

@@ -1,4 +1,4 @@
-"""Run a search with workers, whose evaluations are recorded in a study."""
+"""Run of a search with workers, which records its evaluations in a study."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class OwnEvaluator:
     """A user-defined evaluator; each worker creates an instance from its reference.
 
     reference  "package.module:Name" or "path/to/file.py:Name".
-    described  instance in the process of the search, which describes those of the workers.
+    described  instance in the process of the search, for its attributes; workers create their own.
     """
 
     reference: str

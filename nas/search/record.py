@@ -54,7 +54,7 @@ class Earlier(NamedTuple):
 
 
 def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
-    """Read the search in a folder, with the options that change.
+    """Read the search in a folder, and apply changes to its options.
 
     Raises ValueError if there is no search, or if a change would make it a different search.
     """

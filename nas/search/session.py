@@ -29,7 +29,7 @@ from vbs.text import shell_word
 
 SAVE_EVERY = 10.0  # seconds between partial results of a search that takes longer
 SAVING = 0.05  # largest share of the time for saving
-# extends the history, calls its argument after every extension, and returns the status
+# function that extends the history, calls its argument after each extension, and returns the status
 Loop = Callable[[Callable[[History], None]], str]
 
 

@@ -64,7 +64,8 @@ class ObjectiveOptions(Config):
         "alternative target: images/s on the first device of --on, e.g. 12K"
     )
     target_train_time: float | None = _time(
-        "alternative target: time of the training that the surrogate predicts, e.g. 30min"
+        "alternative target: duration of the training whose accuracy the surrogate predicts, e.g. "
+        "30min"
     )
     max_flops: float | None = _size("further limit: multiply-adds of one image, e.g. 400M")
     max_params: float | None = _size("further limit: parameters, e.g. 6M")
@@ -74,7 +75,7 @@ class ObjectiveOptions(Config):
         "further limit: images/s on every device of --on, e.g. 12K"
     )
     max_train_time: float | None = _time(
-        "further limit: time of the training that the surrogate predicts, e.g. 30min"
+        "further limit: duration of the training whose accuracy the surrogate predicts, e.g. 30min"
     )
     limit: tuple[str, ...] = option(
         (),

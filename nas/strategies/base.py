@@ -25,12 +25,12 @@ class Strategy(Protocol):
     """A search strategy, which proposes the networks to evaluate next.
 
     A strategy is stateless: proposals depend on the history and the generator only, so a search
-    is resumed by loading its history. State that a strategy keeps between calls is a cache.
+    is resumed by loading its history. A strategy may cache what it computed from the history.
     """
 
     @property
     def generation(self) -> int:
-        """Number of proposals per call if evaluations cost nothing."""
+        """Number of proposals per call if evaluations are cheap."""
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
         """Return at most `count` new feasible genotypes, int8 [k, decisions]."""

@@ -9,7 +9,7 @@ import numpy as np
 from nas.history import History
 from nas.strategies.base import fresh_mutants, sample_fresh
 
-GROWTH = 4  # a generation is at most this share of the evaluations so far: a quarter
+GROWTH = 4  # a generation has at most 1 / GROWTH times as many networks as were evaluated
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Evolution:
 
     population  size of the population; the first networks are random.
     tournament  number of networks drawn from the population; the best is the parent of a child.
-    generation  children per call if evaluations cost nothing; 1 is the paper's algorithm.
+    generation  children per call if evaluations are cheap; 1 is the paper's algorithm.
     """
 
     population: int = 100

@@ -22,7 +22,7 @@ class LocalSearch:
     patience    a climb ends after patience x (number of neighbours) evaluations without a better
                 network.
     starts      number of random networks at the start of each climb.
-    generation  proposals per call if evaluations cost nothing.
+    generation  proposals per call if evaluations are cheap.
     """
 
     patience: float = 1.0

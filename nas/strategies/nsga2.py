@@ -17,7 +17,7 @@ class Nsga2:
     population  number of survivors. They are selected after every `population` evaluations, by
                 front rank and then by crowding distance.
     crossover   probability of uniform crossover of two parents before the mutation.
-    generation  children per call if evaluations cost nothing.
+    generation  children per call if evaluations are cheap.
     """
 
     population: int = 50

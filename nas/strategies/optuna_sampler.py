@@ -40,7 +40,7 @@ class OptunaSampler:
 
     sampler     a key of `SAMPLERS`.
     patience    number of suggestions after which a mutant of the last suggestion is proposed.
-    generation  proposals per call if evaluations cost nothing.
+    generation  proposals per call if evaluations are cheap.
     """
 
     sampler: str

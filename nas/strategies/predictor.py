@@ -82,7 +82,7 @@ class Predictor:
                  to; worse networks say little about the best ones.
     learn        number of first evaluations from which the prior variances are learned.
     elites, children, rounds  sizes of the evolution that maximises each sample.
-    generation   proposals per call if evaluations cost nothing.
+    generation   proposals per call if evaluations are cheap.
     pool         candidate genotypes [m, decisions]; None for the whole space.
     scores       function that returns cheap scores of genotypes, or None. Scores are computed for
                  all networks of the history. If they help (`cheap_scores`), they are also computed
@@ -167,7 +167,7 @@ class Predictor:
         """Return the best known rows, then failed and pending networks with assumed accuracies.
 
         Failed networks count as the least accurate known one (as in SMAC, Hutter et al. 2011), so
-        that a region where networks fail is left; pending ones have their expected accuracies.
+        that regions where networks fail are avoided; pending ones have their expected accuracies.
         """
         seen = observations(history, known)
         best = self._ordered(seen.accuracy, history.costs[known])[: self.rows]

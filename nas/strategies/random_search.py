@@ -14,7 +14,7 @@ from nas.strategies.base import sample_fresh
 class Random:
     """Independent random draws of feasible networks.
 
-    generation  proposals per call if evaluations cost nothing.
+    generation  proposals per call if evaluations are cheap.
     """
 
     generation: int = 5000

@@ -37,8 +37,10 @@ class SupernetOptions(Config):
     )
 
     def check_supernet(self, evaluator: str) -> None:
-        """Raise ConfigError for options that need `--evaluator supernet`, and for too small a
-        --judge."""
+        """Raise ConfigError for options that need `--evaluator supernet`, and for a small --judge.
+
+        The smallest number of networks is `FEWEST`.
+        """
         if evaluator != EVALUATOR:
             for name in ("supernet_epochs", "supernet_labels", "judge"):
                 if getattr(self, name) != SupernetOptions.__dataclass_fields__[name].default:

@@ -41,7 +41,8 @@ def run_supernet_search(
     earlier  record of the search in `out` to resume; None for a new search.
     started  start time, of `time.perf_counter`.
 
-    The result is that of the finalists, or of the scores if there are no finalists.
+    Returns the result of the stand-alone trainings, or that of the scoring if there are no
+    finalists.
 
     Raises ValueError before any training if options, space and images do not fit.
     """

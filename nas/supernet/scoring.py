@@ -1,4 +1,4 @@
-"""Measurement of a search with a supernet: weights, evaluator, and verdict."""
+"""Setup of searches with a supernet: shared weights, evaluator, verdict and space."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ POOL = 4096  # random networks within the limits, for which the supernet is trai
 
 @dataclass(frozen=True)
 class Sharing:
-    """Measurement of networks with shared weights; implements `nas.search.job.Measurement`.
+    """Evaluation of networks with shared weights; implements `nas.search.job.Measurement`.
 
     recipe    recipe of stand-alone trainings, not fitted to a fidelity.
     fidelity  fidelity of the trainings of judge and finalists.
@@ -165,9 +165,9 @@ def training_of(history: History, data: Data, recipe: Recipe, *, labels: float) 
 
 
 def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, StagedSpace]:
-    """Return the config with all options set, the measurement, and the space.
+    """Return the config with all options set, the `Sharing`, and the space.
 
-    Measurement and space are fitted to the data. No image is decoded and no training starts.
+    `Sharing` and space are fitted to the data. No image is decoded and no training starts.
 
     Raises ValueError if options, space and images contradict each other.
     """

@@ -96,7 +96,7 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
     said = capsys.readouterr()
     assert len(set(ended)) == len(ended) == 16
     assert "13 trainings (3 more are already known): about 0:" in said.err
-    assert "answer: " in said.out
+    assert "recommended: " in said.out
     assert {path.name for path in Path(out).iterdir()} == {"fidelity.json", "fidelity.png"}
     record = json.loads(Path(out, "fidelity.json").read_text())
     check_record(record, data)

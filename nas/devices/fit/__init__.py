@@ -1,4 +1,4 @@
-"""Fit of an own device to a measured kit: `python -m nas.devices.fit`.
+"""Fit of your own device to a measured kit: `python -m nas.devices.fit`.
 
 The command reads the times of a kit of `nas.devices.kit`, fits a device to them with the measured
 devices as prior, and writes a device file for the option --on of other commands.

@@ -1,4 +1,4 @@
-"""Kit of networks to measure on an own device: `python -m nas.devices.kit`.
+"""Kit of networks to measure on your own device: `python -m nas.devices.kit`.
 
 The command chooses the most informative networks of a space, and writes them as ONNX files with a
 program that measures them. `nas.devices.fit` fits a device to the times.

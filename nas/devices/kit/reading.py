@@ -51,11 +51,12 @@ def read_kit(
 ) -> MeasuredKit:
     """Return the networks of a kit with their times from times.csv.
 
-    own_space     name of the space if it is the user's code, which a file must not import.
+    own_space     reference to the space if it is the user's code; code that only kit.json names is
+                  not imported.
     skip_missing  whether to leave out networks without a time.
 
-    Raises ValueError, in one line, if the folder has no kit, a file is damaged, or a time is
-    missing or not a number above 0.
+    Raises ValueError if the folder has no kit, a file is damaged, or a time is missing or not a
+    number above 0.
     """
     record = _record(folder)
     space = _space_of(record, folder, own_space)
@@ -200,7 +201,7 @@ def _times(text: str, names: set[str], path: Path) -> dict[str, float]:
         name = known.get(_number_of(row[0].strip().removesuffix(".onnx")))
         if name is None:
             shown = shortened(repr(row[0]), 40)
-            raise ValueError(f"{path}, line {number}: network {shown} is not of this kit")
+            raise ValueError(f"{path}, line {number}: network {shown} is not in this kit")
         found[name].append(_seconds(row[1].strip(), UNITS[header[1]], f"{path}, line {number}"))
     return {name: float(np.median(values)) for name, values in found.items()}
 

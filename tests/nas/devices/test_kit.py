@@ -197,7 +197,7 @@ BAD_TIMES: dict[str, tuple[Change, str]] = {
         lambda v: [v[order] for order in reversed_ranks(v)],
         "no better than the mean time",
     ),
-    "too many": (lambda v: [*v, "12"], "line 17: network '16' is not of this kit"),
+    "too many": (lambda v: [*v, "12"], "line 17: network '16' is not in this kit"),
 }
 
 
