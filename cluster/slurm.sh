@@ -10,7 +10,7 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
-# SIGTERM a minute before the end, so that the driver can write its results
+# sends SIGTERM a minute before the time limit, so that the driver can write its results
 #SBATCH --signal=B:TERM@60
 set -euo pipefail
 
@@ -20,22 +20,22 @@ if [[ " $* " != *" --out"[\ =]* ]]; then
     exit 2
 fi
 python=${PYTHON:-python}
-# absent where the partition has no GPUs
+# SLURM_GPUS_ON_NODE is not set on partitions without GPUs
 gpus=${SLURM_GPUS_ON_NODE:-0}
-# a port for this job alone, as several jobs may share a node; Ray's workers use 10002 to 19999
+# a separate port for each job, because jobs may share a node; Ray's workers use 10002 to 19999
 port=$((20000 + SLURM_JOB_ID % 10000))
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-# the network address of the head: a name may have several, on Debian also a loopback address
+# the network address of the head; its host name may have several, on Debian also a loopback one
 ip=$(srun --nodes=1 --ntasks=1 -w "$head" \
     bash -c '{ hostname --ip-address || true; hostname --all-ip-addresses; } | tr " " "\n"' |
     awk '/^[0-9.]+$/ && !/^127[.]/ && !found { print; found = 1 }')
 address=${ip:?the head has no network address}:$port
 export RAY_USAGE_STATS_ENABLED=0
-# Ray's token authentication, the same for head, nodes and driver, whatever ~/.ray contains: a token
-# for this job, in the environment that srun passes on. `export RAY_AUTH_MODE=disabled` before
-# sbatch disables tokens
+# Ray's token authentication: a new token for this job, which srun passes to all nodes in the
+# environment, so that tokens in ~/.ray are not used. `export RAY_AUTH_MODE=disabled` before sbatch
+# disables authentication
 export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
 unset RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH RAY_ENABLE_K8S_TOKEN_AUTH
 if [[ $RAY_AUTH_MODE == token ]]; then
@@ -64,12 +64,12 @@ fi
 for node in "${nodes[@]:1}"; do
     start "$node" --address="$address"
 done
-# this shell runs on the node of the head, where the driver has to run
+# this script runs on the head node, where the driver must run
 "$python" -m train.ray_tune --address "$address" --nodes "${#nodes[@]}" "$@" &
 driver=$!
 trap 'kill -TERM "$driver"' TERM
 code=0
 wait "$driver" || code=$?
-# a trap interrupts the first wait; the second is for the results
+# SIGTERM interrupts the first wait; the second waits until the driver has written its results
 if kill -0 "$driver" 2>/dev/null; then wait "$driver" || code=$?; fi
 exit "$code"
