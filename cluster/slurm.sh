@@ -10,7 +10,7 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
-# SIGTERM a minute before the end, so that the driver can write its results
+# sends SIGTERM a minute before the time limit, so that the driver can write its results
 #SBATCH --signal=B:TERM@60
 set -euo pipefail
 
