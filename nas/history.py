@@ -282,7 +282,7 @@ class History:
         successful = self.full
         if not successful.any():
             failed = [reason for reason in self.error if reason]
-            reason = f"; the first failed by {failed[0]}" if failed else ""
+            reason = f"; the first failure: {failed[0]}" if failed else ""
             raise ValueError(f"history: none of {len(self)} evaluations succeeded{reason}")
         if successful.all() and self.networks == len(self):
             return int(self.reward.argmax())

@@ -31,8 +31,8 @@ MEANING = {
     "error of the images; NaN if unknown",
     "images": "number of held-out images that the accuracy was computed on; 0 if unknown",
     "seconds": "duration of the evaluation",
-    "reward": "the reward that the search maximises; after an early stop, of the accuracy that was "
-    "expected at the end",
+    "reward": "the reward that the search maximises; after an early stop, the reward of the "
+    "accuracy that is expected at the end",
     "flops": "multiply-adds of convolutions and linear layers for one image",
     "params": "parameters of the network",
     "activations": "output elements of convolutions and linear layers for one image",

@@ -227,7 +227,7 @@ def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:
 def _front_of(accuracy: np.ndarray, flops: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the indices of the front of networks [n]; of equal ones the first by `rows` [n]."""
     order = np.argsort(flops)
-    # only networks that no cheaper one exceeds are sorted exactly, since they are few
+    # only the few networks that are at least as accurate as all cheaper ones are sorted exactly
     reached = np.maximum.accumulate(accuracy[order])
     order = order[accuracy[order] == reached]
     order = order[np.lexsort((rows[order], -accuracy[order], flops[order]))]

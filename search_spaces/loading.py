@@ -51,7 +51,7 @@ def _advice(folder: Path) -> str:
         try:
             if path.is_file():
                 load(str(path))
-                return f"name the file of an architecture, such as {path}"
+                return f"use the file of an architecture, such as {path}"
         except (ValueError, OSError):
             continue
-    return f"name the JSON file of an architecture ({folder} holds none)"
+    return f"use the JSON file of an architecture ({folder} contains none)"

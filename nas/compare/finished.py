@@ -172,7 +172,7 @@ def _no_search(folder: Path) -> str:
     if (folder / COMPARISON).is_file():
         inside = sorted(path.parent.name for path in folder.glob(f"*/{HISTORY}"))
         which = f", such as {', '.join(inside[:3])}" if inside else ""
-        return f"searches: {folder} is a comparison; name the folders of searches in it{which}"
+        return f"searches: {folder} is a comparison; use the folders of the searches in it{which}"
     return f"searches: {folder} holds no search (there is no {HISTORY} in it)"
 
 

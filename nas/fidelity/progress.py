@@ -27,8 +27,8 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
     total = count * comparison.seeds * len(fidelities)
     where = "CPU" if device == "cpu" else device.split(":")[0]
     print_err(
-        f"data {config.data}: {len(data.classes)} classes, {data.train:,} training images, "
-        f"{data.minival:,} of them held out",
+        f"data {config.data}: {len(data.classes)} classes, {data.train:,} training images "
+        f"and {data.minival:,} held-out images",
         f"space {space.name} at {space.resolution} px: {count} networks spread over "
         f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}",
         f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "

@@ -213,7 +213,7 @@ class _Driver:
             errors = self.history.error[self.old :]
             last = next(reason for reason in reversed(errors) if reason)
             raise TooManyFailures(
-                f"{self.failed} of {count} evaluations failed, the last by {last}; "
+                f"{self.failed} of {count} evaluations failed (the last: {last}); "
                 "the results so far are kept"
             )
 

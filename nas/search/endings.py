@@ -44,13 +44,13 @@ def _what_became(history: History) -> str:
     failed = [reason for reason in history.error if reason]
     evaluations = "the only evaluation" if count == 1 else f"all {count:,} evaluations"
     if len(failed) == count:
-        by = f"by {failed[0]}" if count == 1 else f"the first by {failed[0]}"
-        return f"{evaluations} failed, {by}"
+        first = failed[0] if count == 1 else f"the first: {failed[0]}"
+        return f"{evaluations} failed ({first})"
     if not failed:
         return f"{evaluations} {'was' if count == 1 else 'were'} stopped early"
     return (
         f"none of {count:,} evaluations finished: {count - len(failed):,} were stopped "
-        f"early and {len(failed):,} failed, the first by {failed[0]}"
+        f"early and {len(failed):,} failed (the first: {failed[0]})"
     )
 
 

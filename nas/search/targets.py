@@ -170,7 +170,7 @@ class ObjectiveOptions(Config):
         for name in ("target_throughput", "min_throughput"):
             if getattr(self, name) is not None and not self.on:
                 raise ValueError(
-                    f"{flag(name)}: --on is missing; name a device, e.g. --on {next(iter(DEVICES))}"
+                    f"{flag(name)}: --on is missing; use a device, e.g. --on {next(iter(DEVICES))}"
                 )
 
 

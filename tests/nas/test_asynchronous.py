@@ -210,7 +210,7 @@ def broken(share: float) -> Simulated:
 @pytest.mark.parametrize(("share", "allowed"), [(1.0, 0.5), (0.9, 0.5), (0.4, 0.1)])
 def test_too_many_failures_end_the_search_and_say_why(share: float, allowed: float) -> None:
     history = History(b0_space(), TARGET)
-    with pytest.raises(TooManyFailures, match="evaluations failed, the last by accuracy is nan"):
+    with pytest.raises(TooManyFailures, match=r"evaluations failed \(the last: accuracy is nan\)"):
         search_asynchronously(history, Random(), broken(share), Plan(200, failures=allowed))
     assert FEWEST <= len(history) < 200
 

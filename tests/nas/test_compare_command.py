@@ -240,7 +240,7 @@ def test_a_comparison_is_no_group_and_a_single_strategy_is_reported(
 ) -> None:
     assert compare([f"a={compared}", "--out", str(tmp_path / "a")]) == 2
     line = capsys.readouterr().err
-    assert "is a comparison; name the folders of searches in it, such as my_strategy.py" in line
+    assert "is a comparison; use the folders of the searches in it, such as my_strategy.py" in line
     words = ["--strategies", "random", *SHARED, "--seeds", "1", "--out", str(tmp_path / "b")]
     assert compare(words) == 0
     out, err = capsys.readouterr()

@@ -45,13 +45,13 @@ def history(*answers: Answer) -> History:
         (
             (FAILED,),
             "finished",
-            "the only evaluation failed, by out of memory; use --resume with a "
+            "the only evaluation failed (out of memory); use --resume with a "
             "larger --budget to evaluate others",
         ),
         (
             (FAILED, FAILED),
             "exhausted",
-            "all 2 evaluations failed, the first by out of memory; no "
+            "all 2 evaluations failed (the first: out of memory); no "
             "other network within the limits is left",
         ),
         (
@@ -63,13 +63,13 @@ def history(*answers: Answer) -> History:
         (
             (STOPPED, FAILED, FAILED),
             "interrupted",
-            "none of 3 evaluations finished: 1 were stopped early and 2 failed, the first "
-            "by out of memory; use --scheduler fifo to train all networks to the end",
+            "none of 3 evaluations finished: 1 were stopped early and 2 failed (the first: "
+            "out of memory); use --scheduler fifo to train all networks to the end",
         ),
         (
             (FAILED,),
             "out of time",
-            "the only evaluation failed, by out of memory; no further "
+            "the only evaluation failed (out of memory); no further "
             "training could start in time; use a larger --max-time",
         ),
         ((FULL, FAILED), "finished", ""),

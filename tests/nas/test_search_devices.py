@@ -207,8 +207,8 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--on", "a100"],
         "as --target-flops 400M, or a target on a device, such as --target-throughput 12K",
     ),
-    "throughput of nothing": (["--target-throughput", "12K"], "--on is missing; name a device"),
-    "rate of nothing": ([*FLOPS, "--min-throughput", "12K"], "--on is missing; name a device"),
+    "throughput of nothing": (["--target-throughput", "12K"], "--on is missing; use a device"),
+    "rate of nothing": ([*FLOPS, "--min-throughput", "12K"], "--on is missing; use a device"),
     "no target to exceed": (
         ["--min-throughput", "9K", "--on", "a100", "--over-target", "allow"],
         "--over-target: there is no target",

@@ -253,7 +253,7 @@ def test_a_family_grows_in_measured_time(
         ),
         (["--known", "b0=177"], "--known: 'b0=177' is not understood"),
         (["--known", "b0=0.771"], "--known: 'b0=0.771' is not understood"),
-        (["--base", ""], " is a folder; name the JSON file of an architecture"),
+        (["--base", ""], " is a folder; use the JSON file of an architecture"),
         (["--known", "c0=77"], "--known: 'c0' is not a member; use b0 to b8, or a phi such as 0"),
         (["--known", "b0=77", "0=78"], "--known: phi 0 is given twice"),
         (
@@ -267,7 +267,7 @@ def test_a_family_grows_in_measured_time(
         (["--phi", "0..99"], "--phi: 65 members are not allowed"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
         (["--base", "no.json"], "no.json does not exist"),
-        (["--base", "/"], "/ is a folder; name the JSON file of an architecture (/ holds none)"),
+        (["--base", "/"], "/ is a folder; use the JSON file of an architecture (/ contains none)"),
         (["--coefficients", "no.json"], "--coefficients: no.json does not exist"),
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
         (["--growth", "1"], "--growth: 1 is not allowed"),

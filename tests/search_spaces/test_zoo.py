@@ -123,7 +123,7 @@ def test_loading_names_a_file_that_it_can_read(tmp_path):
             with pytest.raises(ValueError, match=r"is a folder|holds weights") as caught:
                 load(text)
             if folder == "none":
-                assert str(caught.value).endswith(f"({place} holds none)")
+                assert str(caught.value).endswith(f"({place} contains none)")
             else:
                 assert str(caught.value).endswith(f"such as {place / name}")
                 assert load(str(place / name)) == network
