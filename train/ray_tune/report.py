@@ -102,7 +102,7 @@ def show_result(result: TuneResult) -> None:
     print_table(result.place, result.trials, status=result.status, images=result.plan.images)
     lost = result.lost
     if lost and result.status == "finished":
-        first = f", the first by {lost[0]['reason']}" if lost[0].get("reason") else ""
+        first = f" (the first: {lost[0]['reason']})" if lost[0].get("reason") else ""
         print_err(
             f"train.ray_tune: {len(lost)} of {len(result.trials)} trials were lost{first}; "
             f"--resume --out {shell_word(result.place)} trains them"

@@ -101,15 +101,19 @@ def test_the_largest_and_the_smallest_frame_the_random_ones() -> None:
         assert [largest, smallest, *others] == rule.networks(seed)
 
 
-def test_norms_and_biases_are_not_decayed() -> None:
+@pytest.mark.parametrize("chosen", ["sgd", "muon"])
+def test_norms_and_biases_are_not_decayed(chosen: str) -> None:
     """Without gradients only weight decay changes weights."""
     from train.optimizer import optimizer
 
     shared = fresh(elastic_space(), 0)
-    made = optimizer(toys.recipe("weight_decay=0.5"), shared)
+    changes = (f"optimizer={chosen}", "weight_decay=0.5", "muon_weight_decay=0.25")
+    made = optimizer(toys.recipe(*changes), shared)
     decays = {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
+    of_weights = {"sgd": {0.5}, "muon": {0.5, 0.25}}[chosen]
     for name, value in shared.tensors().items():
-        assert decays[id(value)] == (0 if value.ndim == 1 else 0.5), name
+        assert decays[id(value)] in ({0} if value.ndim == 1 else of_weights), name
+    assert {*decays.values()} == {0} | of_weights
 
 
 def test_dropout_is_the_largest_networks_alone() -> None:
