@@ -56,7 +56,9 @@ def chosen_case(args: Options) -> Case:
     if args.case != SIGNS:
         args.out = args.out.with_stem(f"{args.out.stem}_{args.case}")
         args.work = args.work.with_name(f"{args.work.name}_{args.case}")
-        args.data = some_of_cifar10(Path(args.data), args.work / "images", CIFAR10_IMAGES)
+        args.data = some_of_cifar10(
+            Path(args.data.removeprefix("parquet:")), args.work / "images", CIFAR10_IMAGES
+        )
     return CASES[args.case]
 
 
@@ -106,10 +108,18 @@ def some_of_cifar10(source: Path, folder: Path, count: int) -> str:
     """Write `count` training and `count` test images of each class into an image folder.
 
     Returns the folder as text for --data. An existing folder is kept.
+
+    Raises ValueError unless `source` contains train.parquet and test.parquet.
     """
     import pyarrow.parquet
 
     if not (folder / "done").exists():
+        for split in ("train", "test"):
+            if not (source / f"{split}.parquet").is_file():
+                raise ValueError(
+                    f"--data: {source} has no {split}.parquet; use the folder of CIFAR-10 as "
+                    "parquet files (experiments/README.md)"
+                )
         for split, name in (("train", "train"), ("test", "val")):
             rows = pyarrow.parquet.read_table(source / f"{split}.parquet").to_pylist()
             for label in range(10):
