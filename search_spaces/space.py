@@ -76,7 +76,7 @@ class SearchSpace:
             names = list(self.choices)
             if parent not in names or decision not in names[names.index(parent) + 1 :]:
                 raise ValueError(
-                    f"only_if: {quoted(parent)} must stand before {quoted(decision)} in choices"
+                    f"only_if: {quoted(parent)} must come before {quoted(decision)} in choices"
                 )
             if not set(options) <= set(self.choices[parent]):
                 raise ValueError(f"only_if: {quoted(options)} are not options of {quoted(parent)}")

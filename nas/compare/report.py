@@ -91,10 +91,7 @@ def _ahead(comparison: SearchComparison, first: str, second: str) -> str:
     kind = comparison.kind(first, second)
     if found.low > 0:
         return f"{text} {found}, {kind}"
-    return (
-        f"{text} {found}, {kind}: the interval contains 0, so these searches do not separate the "
-        "two"
-    )
+    return f"{text} {found}, {kind}: the interval contains 0, so the difference is not significant"
 
 
 def resume_command(folder: Path, config: CompareConfig) -> str:

@@ -193,7 +193,7 @@ def test_impossible_choices_are_refused(choices: dict) -> None:
 
 def test_conditions_are_checked() -> None:
     choices = {"op": ("conv", "mbconv"), "expand": (3, 6)}
-    with pytest.raises(ValueError, match="must stand before"):
+    with pytest.raises(ValueError, match="must come before"):
         SearchSpace("bad", choices, dict, only_if={"op": ("expand", (3,))})
     with pytest.raises(ValueError, match="not options of"):
         SearchSpace("bad", choices, dict, only_if={"expand": ("op", ("pool",))})
