@@ -93,7 +93,11 @@ class Verdict:
                 f"warning: do not rely on this supernet: {' and '.join(reasons)}; use --evaluator "
                 "proxy, which trains each network"
             )
-        short = others.get("short training", -1.0)
+        short = others.get("short training")
+        if short is None:
+            return (
+                "supernet: it ranks better than FLOPs and params; short trainings are not compared."
+            )
         if short > tau:
             return (
                 "supernet: it ranks better than FLOPs and params, but short trainings rank better "

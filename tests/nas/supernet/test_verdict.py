@@ -72,6 +72,11 @@ def test_short_trainings_that_rank_better_are_named() -> None:
     assert "short trainings rank better at equal seconds" in found.lines[-1]
 
 
+def test_short_trainings_that_are_missing_are_not_judged() -> None:
+    line = of(shuffled(0.1), shuffled(1.0)).lines[-1]
+    assert line.endswith("better than FLOPs and params; short trainings are not compared.")
+
+
 def test_failed_trainings_do_not_count() -> None:
     reached = REACHED.copy()
     reached[3, 1] = np.nan
