@@ -333,12 +333,20 @@ def effort(known: Mapping[str, Any], arm: Arm) -> int:
 
 
 def settings_of(case: Case, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the arms; another result file with equal settings can be resumed."""
+    """Return the settings of the arms; another result file with equal settings can be resumed.
+
+    They contain the networks, because arms of another search have other ones.
+    """
     return {
         "parent": SOURCE,
         "resolution": case.resolution,
         "changes": list(case.changes),
         "shares": list(SHARES),
+        "networks": {
+            name: each["architecture"].key
+            for name, each in known.items()
+            if not name.startswith(SCRATCH)  # which is found later
+        },
         "recipes": {f"{share:.0%}": recipe_of(known, f"{share:.0%}").to_dict() for share in SHARES},
     }
 
